@@ -1,0 +1,3 @@
+"""Attacks: what makes a face-recognition system err or leak. One paper, one file."""
+
+PROJECT = "facesec_bench"

@@ -1,0 +1,47 @@
+"""Faces: loaders, detection and alignment, identity splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from facesec_bench.interfaces import Faces
+
+
+class Skipped(NamedTuple):
+    """One input that gave no face, or gave one with a remark: a row of skipped.csv.
+
+    Attributes:
+        path: relative to the data root.
+        reason: a short fixed word such as "truncated", "no_face", "duplicate".
+        detail: what was found, for a person to read.
+        used: True where the image was used after a repair (EXIF rotation, CMYK to RGB) and False where it was left out.
+    """
+
+    path: str
+    reason: str
+    detail: str
+    used: bool
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a loader returns.
+
+    Attributes:
+        digest: sha256 over keys, identities and chip bytes; enters the fingerprint.
+        splits: optional role of each key as given by the user's file; empty if none was given.
+    """
+
+    name: str
+    faces: Faces
+    skipped: tuple[Skipped, ...]
+    digest: str
+    licence: str
+    splits: dict[str, str]
+    note: str = ""
+
+
+Loader = Callable[[], Dataset]
+"""What `conf/data/*.yaml` instantiates to: a callable without arguments, so that building one reads nothing."""

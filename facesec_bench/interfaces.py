@@ -1,0 +1,145 @@
+"""The Protocols that a target or a method satisfies. Read this file first.
+
+Conventions that hold everywhere:
+
+* A *chip* is an aligned face crop: float32 RGB in [0, 1], shape (3, 192, 192); a batch is (B, 3, 192, 192).
+* An *embedding* is a unit vector; similarity is the cosine, so a dot product.
+* A *surrogate* is a target while it is attacked, a *victim* while it is judged. Both are `FRTarget`.
+* Randomness comes in as a `torch.Generator`; nothing seeds the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from facesec_bench.goals import Aim
+
+CHIP_SIZE = 192
+"""Side of a chip in pixels. Every budget (eps) is counted in chip pixels."""
+
+CHIP_LANDMARKS: tuple[tuple[float, float], ...] = (
+    (69.5004, 80.1466),
+    (122.4996, 79.8534),
+    (96.1685, 110.2886),
+    (74.3957, 141.3159),
+    (118.2853, 141.0731),
+)
+"""Where the five landmarks lie in a chip, as (x, y) pixels: left eye, right eye, nose tip, left and right mouth corner
+(left and right as seen in the image). The ArcFace 112-pixel template scaled so that the eyes are 53 px apart, their
+midpoint at (96, 80): wide enough for the templates of all the targets (about 3.6 eye distances a side)."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Aligned faces: what every loader yields.
+
+    Attributes:
+        images: (B, 3, 192, 192) float32 RGB chips in [0, 1].
+        identities: (B,) int64, an index into `names`.
+        keys: B stable ids, one per image, unique; they reappear in every record.
+        names: the name of each identity.
+    """
+
+    images: Tensor
+    identities: Tensor
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.keys)
+        if self.images.ndim != 4 or self.images.shape[:2] != (n, 3) or self.identities.shape != (n,):
+            raise ValueError(
+                f"Faces wants images (B, 3, H, W), identities (B,) and B keys; found {tuple(self.images.shape)}, "
+                f"{tuple(self.identities.shape)} and {n} keys."
+            )
+        if len(set(self.keys)) != n:
+            raise ValueError("Faces wants unique keys; found a repeated one.")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def select(self, indices: Sequence[int] | Tensor) -> Faces:
+        """The faces at `indices`, in that order; `names` stays whole so identities keep their meaning."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return Faces(
+            images=self.images[rows],
+            identities=self.identities[rows],
+            keys=tuple(self.keys[i] for i in rows.tolist()),
+            names=self.names,
+        )
+
+
+@dataclass(frozen=True)
+class TargetCard:
+    """What a target declares about itself; printed by `facesec list target` and in every report.
+
+    Attributes:
+        preprocessing: the fixed transform from template crop to network input, in words.
+        template: the alignment template, in words.
+        metric: the similarity by which the target is judged; "cosine" on unit embeddings.
+        licence: licence of the weights.
+        note: anything a reader of a number must know (a weak recogniser, a toy); empty if nothing.
+    """
+
+    dimension: int
+    input_size: int
+    preprocessing: str
+    template: str
+    metric: str
+    licence: str
+    note: str = ""
+
+
+@runtime_checkable
+class FRTarget(Protocol):
+    """A face recogniser: differentiable from chip to unit embedding."""
+
+    name: str
+    card: TargetCard
+    digest: str  # sha256 of the weights as loaded; enters the run's fingerprint
+
+    def embed(self, chips: Tensor) -> Tensor:
+        """(B, 3, 192, 192) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
+        ...
+
+
+class Goal(Protocol):
+    """What the attacker wants, in the embedding space of one target."""
+
+    def loss(self, embeddings: Tensor) -> Tensor:
+        """(B, D) unit -> (B,), lower favours the attacker."""
+        ...
+
+    def reached(self, embeddings: Tensor, threshold: float) -> Tensor:
+        """(B, D) unit -> (B,) bool: the verdict of a verifier that accepts at cosine >= threshold."""
+        ...
+
+
+class Space(Protocol):
+    """What may be changed, and how it becomes an image."""
+
+    def start(self, rng: torch.Generator) -> Tensor:
+        """The first parameters, (B, ...)."""
+        ...
+
+    def render(self, params: Tensor) -> Tensor:
+        """(B, ...) -> (B, 3, H, W) in [0, 1], differentiable."""
+        ...
+
+    def project(self, params: Tensor) -> Tensor:
+        """The nearest parameters that the budget allows."""
+        ...
+
+
+class Evasion(Protocol):
+    """A test-time attack on one photo: the config group `evasion`."""
+
+    def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
+        """Perturbed chips (B, 3, 192, 192) in [0, 1], within the method's own budget around `faces.images`."""
+        ...

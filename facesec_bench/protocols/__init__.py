@@ -1,0 +1,1 @@
+"""Protocols: how a method is applied to targets and judged; each yields records."""

@@ -1,0 +1,1 @@
+"""Face-recognition targets, one architecture per file."""
