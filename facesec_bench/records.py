@@ -59,7 +59,7 @@ def read_records(path: Path) -> list[Record]:
         header = next(rows, None)
         if header != list(Record._fields):
             raise ValueError(f"{path}: found columns {header}, wanted {list(Record._fields)}.")
-        return [Record(*row[:5], float(row[5])) for row in rows]
+        return [Record(key, who, method, target, measure, float(v)) for key, who, method, target, measure, v in rows]
 
 
 def _null(number: float) -> float | None:
@@ -96,6 +96,9 @@ class RunCard:
         code: git sha, whether the tree was dirty, and the package version.
         data: name, digest, counts, licence, and the count of skipped inputs by reason.
         targets: by name: digest, licence, dimension, note, template and preprocessing.
+        methods: by name: title, source (paper), eps_255, config.
+        calibration: by target, one entry per false accept rate: far, status ("calibrated" or "refused"), threshold,
+            far_measured, far_low, far_high, n_impostor, tar, n_genuine, reason (of a refusal).
         threat_model: the threat model in words, one sentence an entry.
         notes: things a reader must know (refused FARs, skipped identities, toy targets).
         seconds: wall time; by stage.
@@ -116,6 +119,7 @@ class RunCard:
     data: dict[str, Any] = field(default_factory=dict)
     targets: dict[str, dict[str, Any]] = field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     threat_model: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -32,6 +32,7 @@ class Dataset:
     Attributes:
         digest: sha256 over keys, identities and chip bytes; enters the fingerprint.
         splits: optional role of each key as given by the user's file; empty if none was given.
+        pairs: verification pairs given with the data (key, key, same person); empty means all pairs.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dataset:
     digest: str
     licence: str
     splits: dict[str, str]
+    pairs: tuple[tuple[str, str, bool], ...] = ()
     note: str = ""
 
 
