@@ -1,0 +1,49 @@
+"""Records summarised: the right groups, the right rule for each measure, no failure hidden."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from facesec_bench.errors import FacesecError
+from facesec_bench.metrics.scores import summarise
+from facesec_bench.records import Record
+
+
+def _rows(measure: str, values: list[float], method: str = "pgd", target: str = "sface") -> list[Record]:
+    return [Record(f"k{i}", f"id{i // 2}", method, target, measure, v) for i, v in enumerate(values)]
+
+
+def test_each_measure_method_and_target_is_summarised_apart() -> None:
+    rows = _rows("dodging_success", [1, 1, 0, 1]) + _rows("dodging_success", [0, 0, 0, 1], "pgd@dlib", "toy")
+    scores = summarise(rows, seed=0)
+    assert {k: (s.value, s.n) for k, s in scores.items()} == {
+        "dodging_success/pgd/sface": (0.75, 4),
+        "dodging_success/pgd@dlib/toy": (0.25, 4),
+    }
+
+
+@pytest.mark.parametrize("measure", ["impersonation_success", "rank1_targeted", "tar_at_far_1e-2", "base_dodging"])
+def test_a_unanimous_proportion_does_not_collapse_to_a_point(measure: str) -> None:
+    score = summarise(_rows(measure, [1.0] * 8), seed=0)[f"{measure}/pgd/sface"]
+    assert score.low == pytest.approx(0.025 ** (1 / 4)) and score.high == 1.0
+
+
+def test_an_unbounded_measure_is_bootstrapped() -> None:
+    score = summarise(_rows("lpips", [0.1, 0.2, 0.3, 0.4]), seed=0)["lpips/pgd/sface"]
+    assert 0.1 <= score.low < 0.25 < score.high <= 0.4
+
+
+def test_rows_about_a_whole_set_are_left_to_their_owner() -> None:
+    assert summarise([Record("*", "", "clean", "sface", "auc", 0.99)], seed=0) == {}
+
+
+def test_a_failed_measurement_names_its_score() -> None:
+    with pytest.raises(FacesecError, match=r"dodging_success/pgd/sface: 1 of 2"):
+        summarise(_rows("dodging_success", [1.0, math.nan]), seed=0)
+
+
+def test_psnr_leaves_unchanged_images_out_and_says_how_many_remain() -> None:
+    score = summarise(_rows("psnr", [30.0, math.nan, 40.0, 50.0]), seed=0)["psnr/pgd/sface"]
+    assert (score.value, score.n) == (40.0, 3)
