@@ -1,0 +1,111 @@
+"""Spaces: what an attack may change, and how it becomes an image (see `interfaces.Space`).
+
+`PixelBall` is the first; latent and makeup spaces keep the same three verbs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from facesec_bench.errors import ConfigError
+
+
+def linf_radius(eps_255: float) -> float:
+    """A budget in grey levels out of 255 as a radius in [0, 1] pixels."""
+    return eps_255 / 255.0
+
+
+def l2_radius(rms_255: float, shape: torch.Size | tuple[int, ...]) -> float:
+    """A root mean square change in grey levels out of 255 as a Euclidean radius over one (B, C, H, W) image.
+
+    An L-inf perturbation of eps has a root mean square change of at most eps, so the two budgets compare.
+    """
+    return rms_255 / 255.0 * math.sqrt(math.prod(shape[1:]))
+
+
+@dataclass(frozen=True)
+class PixelBall:
+    """All images within `radius` of `origin` and within [0, 1]: parameters are pixels.
+
+    Attributes:
+        origin: (B, 3, H, W) in [0, 1].
+        radius: in [0, 1] pixel units; for "l2" the Euclidean norm over a whole image.
+        norm: "linf" or "l2".
+        random_start: begin at a point of the ball instead of at its centre (uniform in the cube for "linf"; uniform
+            direction and uniform length for "l2").
+
+    Raises:
+        ConfigError: a negative radius, an unknown norm, or an origin outside [0, 1].
+    """
+
+    origin: Tensor
+    radius: float
+    norm: Literal["linf", "l2"] = "linf"
+    random_start: bool = False
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise ConfigError(f"PixelBall: found norm {self.norm!r}, wanted 'linf' or 'l2'.")
+        if not self.radius >= 0:
+            raise ConfigError(f"PixelBall: found radius {self.radius}, wanted a number >= 0; check the budget.")
+        if self.origin.numel() and not (self.origin.min() >= 0 and self.origin.max() <= 1):
+            raise ConfigError("PixelBall: the images to perturb leave [0, 1]; pass RGB chips as floats in [0, 1].")
+
+    def start(self, rng: torch.Generator) -> Tensor:
+        """(B, 3, H, W): the origin, or a random point of the ball. Images draw one after another from `rng`, so an
+        image's start depends on its place in the batch but not on what stands around it."""
+        if not self.random_start:
+            return self.origin.clone()
+        uniform = torch.rand(self.origin.shape, generator=rng, device=rng.device, dtype=self.origin.dtype)
+        noise = 2.0 * uniform.to(self.origin.device) - 1.0
+        if self.norm == "linf":
+            return self.project(self.origin + self.radius * noise)
+        length = torch.rand(len(self.origin), generator=rng, device=rng.device, dtype=self.origin.dtype)
+        flat = noise.flatten(1)
+        direction = flat / flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+        step = self.radius * length.to(flat.device)[:, None] * direction
+        return self.project(self.origin + step.view_as(self.origin))
+
+    def render(self, params: Tensor) -> Tensor:
+        """Parameters are pixels already."""
+        return params
+
+    def project(self, params: Tensor) -> Tensor:
+        """(B, 3, H, W) -> the nearest image that is both in the ball and in [0, 1]."""
+        if self.norm == "linf":
+            low, high = (self.origin - self.radius).clamp_min(0), (self.origin + self.radius).clamp_max(1)
+            return torch.minimum(torch.maximum(params, low), high)
+        return project_l2(params, self.origin, self.radius)
+
+
+def project_l2(params: Tensor, origin: Tensor, radius: float) -> Tensor:
+    """The point of {|x - origin| <= radius} and [0, 1] nearest to `params`, per image.
+
+    The optimality conditions give x = clip(origin + t (params - origin)) with one t in [0, 1] per image. Given which
+    pixels are clipped, t has a closed form; more clipping only lengthens the others, so t grows monotonely and the
+    clipped set settles in a few rounds.
+    """
+    start, delta = origin.flatten(1), (params - origin).flatten(1)
+    scale = _shrink(delta.norm(dim=1), radius)
+    for _ in range(100):  # two to five rounds in practice; every iterate is feasible, so the limit is only a guard
+        moved = scale[:, None] * delta
+        clipped = (start + moved).clamp(0, 1) - start
+        free = clipped == moved
+        spent = torch.where(free, 0.0, clipped).square().sum(1)
+        rest = (radius**2 - spent).clamp_min(0).sqrt()
+        grown = _shrink(torch.where(free, delta, 0.0).norm(dim=1), rest)
+        unsettled = grown > scale * (1 + 1e-6)
+        if not unsettled.any():
+            break
+        scale = torch.where(unsettled, grown, scale)  # a settled image does not wait for its batch mates
+    return (start + scale[:, None] * delta).clamp(0, 1).view_as(origin)
+
+
+def _shrink(length: Tensor, radius: Tensor | float) -> Tensor:
+    """The factor, at most 1, that brings `length` to `radius`; 1 for a zero length."""
+    return (radius / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1.0)
