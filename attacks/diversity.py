@@ -1,4 +1,5 @@
-"""DI: input diversity (Xie et al., "Improving Transferability of Adversarial Examples with Input Diversity", CVPR 2019)."""
+"""DI: input diversity (Xie et al., "Improving Transferability of Adversarial Examples with Input Diversity",
+CVPR 2019)."""
 
 from __future__ import annotations
 

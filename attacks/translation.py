@@ -14,7 +14,7 @@ from facesec_bench.search import GradientAt, Rule
 
 
 def gaussian_kernel(size: int, sigma: float) -> Tensor:
-    """(size,) a sampled Gaussian of standard deviation `sigma` pixels that sums to 1; its outer square is the paper's W.
+    """(size,) Gaussian samples of standard deviation `sigma` pixels, summing to 1; the outer square is the paper's W.
 
     Raises:
         ConfigError: an even size, or a sigma that is not positive.

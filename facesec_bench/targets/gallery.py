@@ -49,7 +49,7 @@ class GalleryClassifier(nn.Module):
         """
         found = labels[:, None] == self.identities[None, :]
         if not found.any(1).all():
-            missing = labels[~found.any(1)].unique().tolist()
+            missing = sorted(set(labels[~found.any(1)].tolist()))
             raise ConfigError(f"Identities {missing} are not in the gallery; enrol a photo of each.")
         return found.int().argmax(1)
 
