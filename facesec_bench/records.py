@@ -164,3 +164,23 @@ def read_examples(path: Path) -> list[Example]:
     if not path.exists():
         return []
     return [Example(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+@dataclass
+class Outcome:
+    """What a recipe returns: rows, aggregates and the images to show."""
+
+    records: list[Record] = field(default_factory=list)
+    scores: dict[str, Score] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+
+    def whole_set(self, measure: str, method: str, target: str, score: Score) -> None:
+        """Add a measure of a whole set (an AUC, a Frechet distance): a score and a record with key "*"."""
+        self.scores[f"{measure}/{method}/{target}"] = score
+        self.records.append(Record("*", "", method, target, measure, score.value))
+
+    def write(self, folder: Path) -> None:
+        """Write records.csv, scores.json and examples.json."""
+        write_records(folder / "records.csv", self.records)
+        write_scores(folder / "scores.json", self.scores)
+        write_examples(folder / "examples.json", self.examples)

@@ -76,8 +76,7 @@ class Calibration:
     def records(self) -> list[Record]:
         """The calibration as whole-set records, key "*"."""
         return [
-            Record("*", "", "clean", self.target, measure, score.value)
-            for measure, score in self.measures().items()
+            Record("*", "", "clean", self.target, measure, score.value) for measure, score in self.measures().items()
         ]
 
     def measures(self) -> dict[str, Score]:
@@ -113,14 +112,14 @@ def calibrate(
     """
     faces = dataset.faces
     position = {key: i for i, key in enumerate(faces.keys)}
-    given = [(position[a], position[b], same) for a, b, same in dataset.pairs] or None
+    given = [(position[a], position[b]) for a, b, _ in dataset.pairs] or None
     pairs = pair_scores(embeddings.numpy(), faces.identities.numpy(), given)
     if not len(pairs.genuine) or not len(pairs.impostor):
         raise CalibrationError(
             f"{target.name} on {dataset.name}: found {len(pairs.genuine)} genuine and {len(pairs.impostor)} impostor "
             "pairs; wanted at least one of each. Give two identities or more, and two photos of one of them."
         )
-    genuine_identities = faces.identities.numpy()[pairs.genuine_index[:, 0]]
+    genuine_identities = faces.identities.numpy()[pairs.genuine_pairs[:, 0]]
     points = []
     for far in fars:
         point: dict[str, Any] = {"far": float(far), "n_impostor": len(pairs.impostor), "n_genuine": len(pairs.genuine)}
@@ -130,7 +129,7 @@ def calibrate(
             points.append(point | {"status": "refused", "reason": str(refusal)})
             continue
         accepted = (pairs.genuine >= found.threshold).astype(float)
-        tar = identity_bootstrap(accepted, genuine_identities, seed)
+        tar = identity_bootstrap(accepted, genuine_identities, seed, proportion=True)
         points.append(
             point
             | {

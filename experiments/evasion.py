@@ -1,0 +1,258 @@
+"""Evasion: every method x surrogate set x victim, in the white box and by transfer, beside its random-sign control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from experiments.calibrate import add_to, calibrated, restricted
+from facesec_bench.data import Dataset
+from facesec_bench.data.splits import disjoint
+from facesec_bench.errors import ConfigError, FacesecError
+from facesec_bench.interfaces import Evasion, FRTarget
+from facesec_bench.metrics.scores import summarise
+from facesec_bench.progress import track
+from facesec_bench.protocols.crafting import Entry, GoalName, plan
+from facesec_bench.protocols.embedding import embed_all
+from facesec_bench.protocols.evasion import Evaluation, attack, clean_records, without_pairs
+from facesec_bench.protocols.roles import Roles, assign, write_roles
+from facesec_bench.records import Outcome, Score
+from facesec_bench.runs import Run
+
+PLAIN_BUDGET_255 = 8.0
+CONTROL = "random_sign"
+Make = Callable[[str, float | None], Evasion]
+"""(name, budget out of 255, or None for the configured one) -> the method."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is attacked: the config group `size`.
+
+    Attributes:
+        identities: at most this many, drawn by seed; None for all.
+        sources_per_identity: photos perturbed of each.
+        judges: photos that judge, of each; at most.
+        examples: images of each shown entry and goal that are kept for the report.
+        batch_size: images attacked together; it changes random draws, so it is part of the fingerprint.
+    """
+
+    identities: int | None = None
+    sources_per_identity: int = 1
+    judges: int = 4
+    examples: int = 1
+    batch_size: int = 16
+
+
+@dataclass(frozen=True)
+class Curve:
+    """White-box success against the budget: methods x surrogates x budgets beside the configured one."""
+
+    methods: Sequence[str] = ()
+    surrogates: Sequence[str] = ()
+    eps_255: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared with what.
+
+    Attributes:
+        far: the false accept rate at which success is judged.
+        fars: all rates that are calibrated.
+        white_box: whether a victim may be its own surrogate; those rows carry no "@".
+        transfer: whether every surrogate is judged by the other targets, and leave-one-out ensembles are built.
+        ensemble_members: targets that may sit in an ensemble; None for all.
+        calibration_share: share of identities kept apart for calibration only; 0 calibrates on all clean pairs.
+    """
+
+    far: float = 0.01
+    fars: Sequence[float] = (0.1, 0.01, 0.001)
+    goals: Sequence[GoalName] = ("dodge", "impersonate")
+    white_box: bool = True
+    transfer: bool = True
+    ensemble_members: Sequence[str] | None = None
+    calibration_share: float = 0.0
+    curve: Curve = field(default_factory=Curve)
+
+
+def evasion(
+    run: Run,
+    dataset: Dataset,
+    targets: dict[str, FRTarget],
+    evasion: Mapping[str, Evasion],
+    *,
+    make: Make,
+    design: Design,
+    size: Size,
+    store: Path,
+    device: torch.device | str = "cpu",
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+    inception: Callable[[Tensor], Tensor] | None = None,
+) -> Outcome:
+    """Run the study.
+
+    Args:
+        make: builds a method at another budget, for the curve and for the control.
+
+    Raises:
+        ConfigError: a name in the design that is not among the targets or methods.
+    """
+    entries = plan_study(list(targets), evasion, make, design)
+    calibration_data, among, apart = _split(dataset, design.calibration_share, run.seed)
+    roles = assign(
+        dataset.faces,
+        seed=run.seed,
+        sources_per_identity=size.sources_per_identity,
+        judges=size.judges,
+        identities=size.identities,
+        among=among,
+    )
+    write_roles(run.folder / "roles.csv", dataset.faces, roles, apart)
+    _describe(run, dataset, roles, design, apart)
+    outcome, thresholds, clean = Outcome(), {}, {}
+    with run.stage("calibrate"):
+        fars = sorted({*design.fars, design.far}, reverse=True)
+        for name, target in targets.items():
+            found = calibrated(
+                run, target, calibration_data, fars, store=store, device=device, batch_size=size.batch_size
+            )
+            add_to(outcome, found)
+            thresholds[name] = found.threshold(design.far)
+            clean[name] = _embed_roles(target, dataset, roles, device, size.batch_size)
+    evaluation = Evaluation(
+        dataset.faces, roles, targets, thresholds, clean, run.seed, device, size.batch_size, lpips, inception
+    )
+    outcome.records += clean_records(evaluation, design.goals)
+    with run.stage("attack"):
+        for entry in track(entries, "attacking"):
+            _attack(run, evaluation, entry, design, size.examples if shown(entry, list(targets)) else 0, outcome)
+    with run.stage("score"):
+        outcome.scores |= summarise(outcome.records, run.seed)
+        for key in without_pairs(evaluation, entries, design.goals):
+            outcome.scores.setdefault(key, Score(math.nan, math.nan, math.nan, 0))
+    return outcome
+
+
+def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, design: Design) -> list[Entry]:
+    """All entries: each method with all its surrogate sets, the budget curve, and a control for every budget used."""
+    members = list(targets if design.ensemble_members is None else design.ensemble_members)
+    _check(members, targets, "target")
+    _check(design.curve.surrogates, targets, "target")
+    _check(design.curve.methods, methods, "evasion")
+    entries: list[Entry] = []
+    for name, method in methods.items():
+        eps = budget(method)
+        entries += plan(
+            budget_name(name, eps),
+            method,
+            eps,
+            targets,
+            white_box=design.white_box,
+            transfer=design.transfer,
+            ensemble_members=members,
+        )
+    for name in design.curve.methods:
+        for eps in design.curve.eps_255:
+            for surrogate in design.curve.surrogates if eps != budget(methods[name]) else ():
+                others = [t for t in targets if t != surrogate] if design.transfer else []
+                victims = (*([surrogate] if design.white_box else []), *others)
+                entries.append(Entry(budget_name(name, eps), make(name, eps), (surrogate,), victims, float(eps)))
+    used = sorted({entry.eps_255 for entry in entries if entry.eps_255 is not None} or {PLAIN_BUDGET_255})
+    controls = [Entry(budget_name(CONTROL, e), make(CONTROL, e), (), tuple(targets), e) for e in used]
+    return controls + entries
+
+
+def budget(method: Evasion) -> float | None:
+    """The declared budget out of 255 (L-inf, or root mean square for L2 methods); None where there is none."""
+    for name in ("eps_255", "rms_255"):
+        value = getattr(method, name, None)
+        if value is not None:
+            return float(value)
+    return None
+
+
+def budget_name(name: str, eps: float | None) -> str:
+    """A method's name carries its budget where that is not 8/255."""
+    return name if eps is None or eps == PLAIN_BUDGET_255 else f"{name}_eps{eps:g}"
+
+
+def shown(entry: Entry, targets: list[str]) -> bool:
+    """Whether an entry gets images in the report: judged first by the first target, alone or by its ensemble."""
+    sets = ((), (targets[0],))
+    ensemble = len(entry.surrogates) > 1 and entry.victims[0] == targets[0]
+    return entry.surrogates in sets or ensemble
+
+
+def _attack(run: Run, evaluation: Evaluation, entry: Entry, design: Design, examples: int, outcome: Outcome) -> None:
+    try:
+        part = attack(evaluation, entry, design.goals, run.folder, examples)
+    except FacesecError as error:
+        # One method that cannot run must not cost the others; its scores stay NaN with n = 0 and the report says why.
+        run.note(f"{entry.method} on {'+'.join(entry.surrogates) or 'no surrogate'} failed: {error}")
+        return
+    outcome.records += part.records
+    outcome.scores |= part.scores
+    outcome.examples += part.examples
+
+
+def _split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, set[int] | None, list[str]]:
+    """(data to calibrate on, identities that may be attacked or None for all, names kept apart)."""
+    if share == 0:
+        return dataset, None, []
+    parts = disjoint(dataset.faces.names, {"calibration": share, "attack": 1 - share}, seed)
+    apart = [name for name, role in parts.items() if role == "calibration"]
+    attacked = {i for i, name in enumerate(dataset.faces.names) if parts[name] == "attack"}
+    return restricted(dataset, apart), attacked, apart
+
+
+def _embed_roles(
+    target: FRTarget, dataset: Dataset, roles: Roles, device: torch.device | str, batch_size: int
+) -> Tensor:
+    """(N, D): clean embeddings of the photos that have a role; the other rows are NaN, so reading one shows."""
+    rows = list(roles.photos)
+    found = embed_all(target, dataset.faces.images[rows], device=device, batch_size=batch_size)
+    clean = torch.full((len(dataset.faces), found.shape[1]), math.nan)
+    clean[rows] = found
+    return clean
+
+
+def _check(names: Sequence[str], known: Sequence[str] | Mapping[str, object], kind: str) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"Found {unknown} in the design, wanted names among the configured {kind}s: {list(known)}.")
+
+
+def _describe(run: Run, dataset: Dataset, roles: Roles, design: Design, apart: list[str]) -> None:
+    """The threat model in words, from what the study really does."""
+    calibrated_on = f"{len(apart)} identities kept apart" if apart else "all clean pairs of this data set"
+    knowledge = []
+    most = max(len(judges) for judges in roles.judges.values())
+    if design.white_box:
+        knowledge.append(
+            "White box: the attacker knows the victim's weights and takes gradients through its alignment."
+        )
+    if design.transfer:
+        knowledge.append("Transfer: the attacker never queries the victim and crafts on other targets (after the @).")
+    run.card.threat_model = [
+        "The attacker changes the aligned face of one photo at test time within a pixel budget and cannot touch the "
+        "victim, its gallery or its threshold.",
+        *knowledge,
+        "Dodging: the person is no longer accepted against their other photos.",
+        "Impersonation: the person is accepted as one chosen other person.",
+        f"The attacker holds one photo of the person (or of the one to be taken for); up to {most} other "
+        "photos of that person judge. No photo both crafts and judges.",
+        f"A victim accepts at its own threshold, set before the attack at FAR {design.far:g} on {calibrated_on}.",
+        "Images are judged after 8-bit rounding, as re-read from a PNG file.",
+    ]
+    for name, count in roles.left_out.items():
+        run.note(f"{name} was not attacked: found {count} usable photos, wanted 3 (one to hold, to judge, to perturb).")
+    if len(roles.sources) < 20:
+        run.note(
+            f"Only {len(roles.sources)} photos of {len(roles.identities)} identities were attacked: intervals are wide."
+        )

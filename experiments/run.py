@@ -1,0 +1,80 @@
+"""The only @hydra.main: configuration -> objects -> recipe -> run folder, MLflow, report."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.rooms import check_rooms, package_roots
+from facesec_bench.errors import ConfigError, FacesecError
+
+check_rooms()
+OmegaConf.register_new_resolver("results_folder", lambda: str(results_folder()), replace=True)
+
+METHOD_GROUPS = ("evasion",)
+"""Config groups whose entries are methods, handed to the recipe as a dict of objects by name."""
+
+REPORT_ONLY = ("facesec_bench/reporting/", "facesec_bench/tracking.py", "experiments/cli")
+"""Code that changes no number, so it stays out of the fingerprint."""
+
+failures: list[str] = []
+"""Errors of this process's runs; the command line turns them into its exit code."""
+
+
+def results_folder() -> Path:
+    """FACESEC_RESULTS, else results/ of the checkout this file lies in, else results/ of the working directory."""
+    named = os.environ.get("FACESEC_RESULTS")
+    if named:
+        return Path(named).expanduser().resolve()
+    root = Path(__file__).resolve().parent.parent
+    return root / "results" if (root / "pyproject.toml").is_file() else Path.cwd() / "results"
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config: DictConfig) -> None:
+    """One run. Prints the run's folder as its last line; an error of ours is printed without a traceback."""
+    try:
+        folder = execute(config)
+    except FacesecError as error:
+        failures.append(str(error))
+        print(f"facesec: {error}", file=sys.stderr)
+        return
+    print(folder)
+
+
+def execute(config: DictConfig) -> Path:
+    """Run the configured study and return its folder; a finished run of the same fingerprint and seed is reused.
+
+    Raises:
+        FacesecError: the reason in words; the run's card says "failed" with the same words.
+    """
+    if config.study is None:
+        known = ", ".join(sorted(p.stem for p in (Path(__file__).parent / "conf" / "experiment").glob("*.yaml")))
+        raise ConfigError(f"Found no experiment, wanted one of: {known}. Try: facesec run experiment=quickstart")
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    # Imported now: torch and the rooms take seconds, and a wrong line should fail before that.
+    from experiments.session import Session
+
+    return Session(config, resolved, package_roots(), REPORT_ONLY).run()
+
+
+def build_methods(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """Every configured method, by group and name."""
+    return {
+        group: {name: hydra.utils.instantiate(config[group][name], _convert_="all") for name in config[group]}
+        for group in METHOD_GROUPS
+        if config.get(group)
+    }
+
+
+def accepted(function: Any, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """The offered resources that the recipe's signature names."""
+    wanted = inspect.signature(function).parameters
+    return {name: value for name, value in offered.items() if name in wanted}

@@ -1,0 +1,213 @@
+"""One run from resolved configuration to closed folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from facesec_bench.reporting.summary import text_summary
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.run import accepted, build_methods
+from facesec_bench import runs
+from facesec_bench.data import Dataset
+from facesec_bench.data.skipped import count_by_reason, write_skipped
+from facesec_bench.errors import ConfigError
+from facesec_bench.interfaces import FRTarget
+from facesec_bench.records import Outcome, RunCard
+from facesec_bench.reporting import build
+from facesec_bench.runs import Run
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "onnxruntime", "hydra-core", "mlflow")
+
+
+class Session:
+    """Load, decide whether there is anything to do, run the recipe, write everything down."""
+
+    def __init__(
+        self, config: DictConfig, resolved: dict[str, Any], roots: Mapping[str, Path], report_only: tuple[str, ...]
+    ) -> None:
+        self.config, self.resolved, self.roots, self.report_only = config, resolved, roots, report_only
+        self.results = Path(resolved["results"])
+        self.device = pick_device(resolved["device"])
+
+    def run(self) -> Path:
+        """The folder of the finished run.
+
+        Raises:
+            FacesecError: with the run's card marked failed, if the run had begun.
+        """
+        _deterministic()
+        runs.mark_interrupted(self.results / "runs")
+        loader = hydra.utils.instantiate(self.config.data, _convert_="all")
+        dataset: Dataset = loader()
+        targets = self._targets()
+        digests = self._digests(dataset, targets)
+        print_ = runs.fingerprint(self.resolved, digests)
+        seed = int(self.resolved["seed"])
+        known = runs.finished(self.results / "runs", print_, seed)
+        if known is not None and not self.resolved["force"]:
+            print("Nothing to do: this configuration and seed have a finished run (force=true runs it again).")
+            self._report(known)
+            return known
+        folder = runs.new_folder(self.results / "runs", self.resolved["name"], print_, seed)
+        run = Run(folder, self._card(folder, print_, seed, dataset, targets))
+        run.card.write(folder)
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
+        write_skipped(folder / "skipped.csv", dataset.skipped)
+        try:
+            self._study(run, dataset, targets)
+        except BaseException as error:
+            run.card.status = "failed"
+            run.card.error = (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            )
+            run.card.finished = runs.now()
+            run.card.write(folder)
+            raise
+        self._report(folder)
+        return folder
+
+    def _study(self, run: Run, dataset: Dataset, targets: dict[str, FRTarget]) -> None:
+        study = hydra.utils.instantiate(self.config.study, _convert_="all")
+        tracker = hydra.utils.instantiate(self.config.tracking, _convert_="all")
+        methods = build_methods(self.config)
+        run.card.methods = {n: m for group in methods for n, m in self._method_cards(group).items()}
+        offered = {"make": self._make, "store": self.results / "calibrations", "device": self.device, **methods}
+        with tracker.session(run.card, run.folder):
+            with run.stage("study"):
+                outcome: Outcome = study(run, dataset, targets, **accepted(study, offered))
+            outcome.write(run.folder)
+            run.card.status, run.card.finished = "finished", runs.now()
+            run.card.write(run.folder)
+
+    def _targets(self) -> dict[str, FRTarget]:
+        built: dict[str, FRTarget] = {}
+        for key in self.config.get("targets") or {}:
+            target = hydra.utils.instantiate(self.config.targets[key], _convert_="all")
+            if isinstance(target, torch.nn.Module):
+                target = target.to(self.device).eval()
+            if target.name in built:
+                raise ConfigError(f"Found two targets named {target.name!r}; give one of them another name.")
+            built[target.name] = target
+        if not built:
+            raise ConfigError("Found no target, wanted at least one: target=[sface,dlib_resnet]")
+        return built
+
+    def _make(self, name: str, eps_255: float | None) -> Any:
+        """A method by name at another budget; a name that is not configured is read from its YAML (the control)."""
+        group = self.config.get("evasion") or {}
+        config = group[name] if name in group else _method_yaml(name)
+        if eps_255 is None:
+            return hydra.utils.instantiate(config, _convert_="all")
+        key = "rms_255" if config.get("rms_255") is not None else "eps_255"
+        return hydra.utils.instantiate(config, **{key: eps_255}, _convert_="all")
+
+    def _digests(self, dataset: Dataset, targets: Mapping[str, FRTarget]) -> dict[str, str]:
+        code = runs.code_digest(self.roots, self.report_only)
+        return {"code": code, "data": dataset.digest} | {f"target:{n}": t.digest for n, t in targets.items()}
+
+    def _card(self, folder: Path, print_: str, seed: int, dataset: Dataset, targets: Mapping[str, FRTarget]) -> RunCard:
+        faces = dataset.faces
+        card = RunCard(
+            run_id=folder.name,
+            experiment=self.resolved["name"],
+            status="running",
+            seed=seed,
+            config=self.resolved,
+            fingerprint=print_,
+            started=runs.now(),
+            code=runs.git_state(self.roots["experiments"].parent) | {"process": runs.owner()},
+            versions=_versions(),
+            device=_device_name(self.device),
+            data={
+                "name": dataset.name,
+                "digest": dataset.digest,
+                "licence": dataset.licence,
+                "note": dataset.note,
+                "n_images": len(faces),
+                "n_identities": len(set(faces.identities.tolist())),
+                "skipped": count_by_reason(dataset.skipped),
+            },
+            targets={name: asdict(t.card) | {"digest": t.digest} for name, t in targets.items()},
+        )
+        for name, target in targets.items():
+            if target.card.note:
+                card.notes.append(f"{name}: {target.card.note}")
+        return card
+
+    def _method_cards(self, group: str) -> dict[str, dict[str, Any]]:
+        from experiments.catalogue import header
+
+        cards = {}
+        for name in self.resolved.get(group) or {}:
+            path = Path(__file__).parent / "conf" / group / f"{name}.yaml"
+            about = header(path) if path.is_file() else {}
+            config = self.resolved[group][name]
+            cards[name] = {
+                "title": about.get("title", name),
+                "source": about.get("source", ""),
+                "eps_255": config.get("eps_255", config.get("rms_255")),
+                "config": config,
+            }
+        return cards
+
+    def _report(self, folder: Path) -> None:
+        if self.resolved["report"]:
+            files = build([folder], self.results / "reports" / folder.name, f"{self.resolved['name']}: {folder.name}")
+            print(text_summary(folder))
+            print(f"Report: {files.html}")
+
+
+def pick_device(wanted: str) -> torch.device:
+    """ "auto" -> the GPU if there is one, else the CPU; any other name as given.
+
+    Raises:
+        ConfigError: if the named device is not there.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={wanted}: {error}. Use device=cpu or device=auto.") from error
+    return device
+
+
+def _deterministic() -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # warn_only: the backward pass of grid_sample has no deterministic CUDA kernel; on the CPU everything has one.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.system()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _method_yaml(name: str) -> DictConfig:
+    path = Path(__file__).parent / "conf" / "evasion" / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"Found no method {name!r} among evasion's YAML files.")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return config

@@ -1,0 +1,53 @@
+"""Fidelity: how far the kept image is from its source, as pixels, as structure, and as perception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from facesec_bench.metrics.quality import frechet_distance, linf_255, psnr, ssim
+from facesec_bench.records import Record
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def judge(
+    kept: Tensor,
+    sources: Tensor,
+    keys: Sequence[str],
+    identities: Sequence[str],
+    *,
+    method: str,
+    victim: str,
+    lpips: Distance | None,
+) -> list[Record]:
+    """Per image: "psnr" (dB), "ssim", "linf_255" and, if given, "lpips", of the kept image against its source.
+
+    Args:
+        kept, sources: (B, 3, H, W) in [0, 1].
+    """
+    measured = {
+        "psnr": psnr(kept.numpy(), sources.numpy()),
+        "ssim": ssim(kept.numpy(), sources.numpy()),
+        "linf_255": linf_255(kept.numpy(), sources.numpy()),
+    }
+    if lpips is not None:
+        with torch.no_grad():
+            measured["lpips"] = lpips(kept, sources).cpu().numpy()
+    return [
+        Record(key, identity, method, victim, measure, float(values[i]))
+        for measure, values in measured.items()
+        for i, (key, identity) in enumerate(zip(keys, identities, strict=True))
+    ]
+
+
+def frechet(kept: Tensor, sources: Tensor) -> float:
+    """Frechet distance between two sets of features (N, D): embeddings of the victim ("frechet_fr") or of Inception.
+
+    Biased for small N, so it is only compared between methods at the same N. NaN for fewer than two images.
+    """
+    if len(kept) < 2 or len(sources) < 2:
+        return float("nan")
+    return frechet_distance(kept.double().numpy(), sources.double().numpy())
