@@ -93,9 +93,9 @@ def project_l2(params: Tensor, origin: Tensor, radius: float) -> Tensor:
     start, delta = origin.flatten(1), (params - origin).flatten(1)
     scale = _shrink(delta.norm(dim=1), radius)
     for _ in range(100):  # two to five rounds in practice; every iterate is feasible, so the limit is only a guard
-        moved = scale[:, None] * delta
-        clipped = (start + moved).clamp(0, 1) - start
-        free = clipped == moved
+        moved = start + scale[:, None] * delta
+        clipped = moved.clamp(0, 1) - start
+        free = (moved >= 0) & (moved <= 1)
         spent = torch.where(free, 0.0, clipped).square().sum(1)
         rest = (radius**2 - spent).clamp_min(0).sqrt()
         grown = _shrink(torch.where(free, delta, 0.0).norm(dim=1), rest)
