@@ -26,7 +26,8 @@ def choose(runs_folder: Path, studies: list[str]) -> list[Path]:
             known = sorted({card.experiment for _, card in runs.find(runs_folder)})
             raise DataError(
                 f"Found no run for {study!r} below {runs_folder}, wanted an experiment name "
-                f"({', '.join(known) or 'none yet'}), a run id or a run folder. `facesec run experiment=quickstart` makes a first one."
+                f"({', '.join(known) or 'none yet'}), a run id or a run folder. "
+                "`facesec run experiment=quickstart` makes a first one."
             )
         chosen += [folder for folder in found if folder not in chosen]
     return chosen

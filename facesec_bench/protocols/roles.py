@@ -1,9 +1,9 @@
 """Roles: which photo of a person attacks, which the attacker holds, and which judges. They never overlap.
 
 The photo used to craft is never the photo used to judge (the protocol of the cloaking literature, made explicit). Of
-each identity one photo is the *reference* (the attacker holds it: their own other photo when dodging, the target's photo
-when someone impersonates that identity), some are *judges* (the first one also stands in the identification gallery),
-and the remaining ones are *sources*, the photos that get perturbed.
+each identity one photo is the *reference* (the attacker holds it: their own other photo when dodging, the target's
+photo when someone impersonates that identity), some are *judges* (the first one also stands in the identification
+gallery), and the remaining ones are *sources*, the photos that get perturbed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ MEASURE: dict[GoalName, str] = {"dodge": "dodging", "impersonate": "impersonatio
 
 def pairs(roles: Roles, faces: Faces, kind: GoalName) -> list[tuple[int, int]]:
     """(row of the source, photo index of the judge): the person's judges when dodging, else the target's judges."""
-    found = []
+    found: list[tuple[int, int]] = []
     for row, (source, target) in enumerate(zip(roles.sources, roles.targets, strict=True)):
         identity = int(faces.identities[source]) if kind == "dodge" else target
         found.extend((row, judge) for judge in roles.judges[identity])
