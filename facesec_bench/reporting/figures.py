@@ -1,0 +1,166 @@
+"""Drawings as inline SVG: the only import of matplotlib in the project.
+
+Text is drawn as outlines (no font is needed where the page is read), ids are derived from a fixed salt (same data, same
+bytes), and names are never read as mathematics.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,
+    "font.family": "STIXGeneral",
+    "font.size": 10,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.5,
+    "hatch.color": "#c4c4c4",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+}
+
+# Okabe and Ito's colours, told apart with any colour vision; black is kept for the control.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+class HeatCell(NamedTuple):
+    """A value in [0, 1], NaN where nothing was measured; `outlined` marks a white-box cell."""
+
+    value: float
+    text: str
+    outlined: bool
+
+
+class Line(NamedTuple):
+    """A curve: budgets, values and interval ends, all of one length; NaN ends draw no band."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    control: bool = False
+
+
+class Panel(NamedTuple):
+    """One pair of axes of a grid of curves."""
+
+    title: str
+    ylabel: str
+    lines: Sequence[Line]
+
+
+def heat_map(slug: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[HeatCell]]) -> str:
+    """A matrix of rates, dark is high; numbers in the cells, hatched where there is none. Returns SVG."""
+    from matplotlib import rc_context
+
+    with rc_context({**_STYLE, "svg.hashsalt": slug}):
+        from matplotlib.colors import LinearSegmentedColormap
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Rectangle
+
+        # One hue from light to dark: ordered for every kind of colour vision and in a grey print.
+        shades = LinearSegmentedColormap.from_list("shades", ["#f5f8fc", "#9dbfdd", "#2f6ea5", "#08305a"])
+        figure = Figure(figsize=(1.1 * len(columns) + 0.062 * max(map(len, rows)) + 0.4, 0.31 * len(rows) + 0.6))
+        axes = figure.add_subplot()
+        for i, line in enumerate(cells):
+            for j, cell in enumerate(line):
+                empty = math.isnan(cell.value)
+                face = "white" if empty else shades(min(1.0, max(0.0, cell.value)))
+                box = Rectangle((j, i), 1, 1, facecolor=face, edgecolor="white", linewidth=1.2)
+                if empty:
+                    box.set(hatch="////", edgecolor="#c4c4c4", linewidth=0)
+                axes.add_patch(box)
+                if cell.outlined and not empty:
+                    axes.add_patch(
+                        Rectangle((j + 0.035, i + 0.09), 0.93, 0.82, fill=False, edgecolor="#D55E00", linewidth=1.4)
+                    )
+                if not empty:
+                    ink = "white" if cell.value > 0.62 else "#1a1a1a"
+                    axes.text(j + 0.5, i + 0.52, cell.text, ha="center", va="center", color=ink)
+        axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+        axes.set_xticks([j + 0.5 for j in range(len(columns))], columns)
+        axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        return _svg(figure, slug)
+
+
+def curves(slug: str, grid: Sequence[Sequence[Panel]]) -> str:
+    """Success against budget: rows of panels with one legend below. Returns SVG."""
+    from matplotlib import rc_context
+
+    drawn = [line for row in grid for panel in row for line in panel.lines]
+    labels = list(dict.fromkeys(line.label for line in sorted(drawn, key=lambda line: line.control)))
+    with rc_context({**_STYLE, "svg.hashsalt": slug}):
+        from matplotlib.figure import Figure
+
+        columns = max(len(row) for row in grid)
+        figure = Figure(
+            figsize=(max(5.0, 2.35 * columns + 0.5), 2.1 * len(grid) + 0.25 * math.ceil(len(labels) / 4) + 0.3)
+        )
+        axes = figure.subplots(len(grid), columns, squeeze=False, sharex=True, sharey=True)
+        handles: dict[str, Any] = {}
+        for i, row in enumerate(grid):
+            for j in range(columns):
+                if j < len(row):
+                    _panel(axes[i][j], row[j], labels, handles, first=j == 0, last=i == len(grid) - 1)
+                else:
+                    axes[i][j].set_axis_off()
+        figure.legend(
+            [handles[name] for name in labels], labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), frameon=False,
+            ncols=min(4, len(labels)), columnspacing=1.6, handlelength=2.2,
+        )  # fmt: skip
+        figure.tight_layout(pad=0.4, w_pad=1.0)
+        return _svg(figure, slug)
+
+
+def _panel(axes: Any, panel: Panel, labels: Sequence[str], handles: dict[str, Any], first: bool, last: bool) -> None:
+    for line in panel.lines:
+        i = labels.index(line.label)
+        colour = "#555555" if line.control else _COLOURS[i % len(_COLOURS)]
+        (drawn,) = axes.plot(
+            line.x, [100 * y for y in line.y], color=colour, marker="x" if line.control else
+            _MARKERS[i % len(_MARKERS)], markersize=4, linewidth=1.3, linestyle="--" if line.control else "-",
+        )  # fmt: skip
+        axes.fill_between(
+            line.x, [100 * y for y in line.low], [100 * y for y in line.high], color=colour, alpha=0.14, linewidth=0
+        )
+        handles.setdefault(line.label, drawn)
+    if panel.title:
+        axes.set_title(panel.title, fontsize=10)
+    axes.set_ylim(-3, 103)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xticks(sorted({x for line in panel.lines for x in line.x} or {0}))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    if first:
+        axes.set_ylabel(panel.ylabel)
+    if last:
+        axes.set_xlabel("budget ε (/255)")
+
+
+def _svg(figure: Any, slug: str) -> str:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)
+    file = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(file, format="svg", metadata=nothing, bbox_inches="tight", pad_inches=0.04, transparent=True)
+    return _for_inlining(file.getvalue(), slug)
+
+
+def _for_inlining(svg: str, slug: str) -> str:
+    """Drop what only a file needs, and make ids unique in a page that holds several drawings."""
+    svg = re.sub(r"<!--.*?-->\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = svg.replace("xlink:href=", "href=")
+    return re.sub(r'(\bid="|href="#|url\(#)', lambda m: f"{m.group(1)}{slug}-", svg).strip()

@@ -1,0 +1,50 @@
+"""How numbers are written: three significant digits, percent for proportions, a dash where there is none."""
+
+from __future__ import annotations
+
+import math
+
+from facesec_bench.records import Score
+
+NONE = "–"
+
+
+def three(x: float) -> str:
+    """Three significant digits: 0.0123, 3.33, 97.5, 100, 1230; a dash for NaN."""
+    if math.isnan(x):
+        return NONE
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    if x == 0:
+        return "0"
+    text = f"{x:.0f}" if abs(x) >= 999.5 else f"{x:#.3g}".rstrip(".")
+    return text.replace("-", "−") if text[-4:-2] != "e-" else text
+
+
+def percent(x: float) -> str:
+    """A proportion as a percentage: 0.975 -> "97.5%"."""
+    return three(x) if math.isnan(x) else f"{three(100.0 * x)}%"
+
+
+def interval(score: Score, proportion: bool) -> str:
+    """The interval as "[92.1, 99.4]", in percent for proportions; empty where there is none."""
+    if math.isnan(score.low) or math.isnan(score.high):
+        return ""
+    scale = 100.0 if proportion else 1.0
+    return f"[{three(scale * score.low)}, {three(scale * score.high)}]"
+
+
+def value(score: Score, proportion: bool) -> str:
+    """The value alone."""
+    return percent(score.value) if proportion else three(score.value)
+
+
+def budget(eps: float) -> str:
+    """A budget as "8/255"."""
+    return f"{eps:g}/255"
+
+
+def seconds(total: float) -> str:
+    """A duration as "42 s" or "3 min 20 s"."""
+    whole = round(total)
+    return f"{three(total)} s" if total < 60 else f"{whole // 60} min {whole % 60} s"

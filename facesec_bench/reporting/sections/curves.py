@@ -1,0 +1,92 @@
+"""Success against budget, from every run that measured a method at two budgets or more."""
+
+from __future__ import annotations
+
+from facesec_bench.records import Score
+from facesec_bench.reporting import figures, numerals
+from facesec_bench.reporting.document import Cell, Figure, Row, Section, Table, number, words
+from facesec_bench.reporting.grouping import Group, Study
+from facesec_bench.reporting.keys import CONTROL, ScoreKey, eps_255, is_control, stem
+from facesec_bench.reporting.sections.calibration import named
+
+_MEASURES = {"dodging_success": "Dodging (%)", "impersonation_success": "Impersonation (%)"}
+
+Point = tuple[float, Score, Group]
+Lines = dict[tuple[str, str, str], dict[str, list[Point]]]  # (measure, victim, data) -> label -> points
+
+
+def section(study: Study) -> Section | None:
+    """One figure: a column of panels per victim, a row per goal; white box and control."""
+    lines = _lines(study)
+    victims = sorted({victim for _, victim, _ in lines}, key=study.order)
+    measures = [m for m in _MEASURES if any(key[0] == m for key in lines)]
+    if not lines:
+        return None
+    grid = [[_panel(study, lines, m, v, titled=m == measures[0]) for v in victims] for m in measures]
+    svg = figures.curves("curves", grid)
+    rows = [row for m in measures for v in victims for row in _rows(lines, m, v)]
+    labels = sorted({ref for row in rows for cell in row.cells for ref in cell.refs}, key=lambda x: (len(x), x))
+    runs = ", ".join(f"[{g.label}] {g.card.run_id}" for g in study.groups if g.label in labels)
+    caption = f"White-box success against budget, with 95% bands; dashed: the random-sign control. Runs: {runs}."
+    table = Table("curves", "Success against budget.", ("Victim", "Method", "Goal", "ε", "Success"), tuple(rows), "", 4)
+    opening = words("A defence or an attack is judged over a range of budgets, not at one.")
+    return Section("Success against budget", (opening, Figure("curves", caption, svg, table)))
+
+
+def _lines(study: Study) -> Lines:
+    found: Lines = {}
+    for group, key, score in study.scores():
+        if key.measure in _MEASURES and (key.is_white_box or is_control(key.method)):
+            data = str(group.card.data.get("digest", ""))
+            points = found.setdefault((key.measure, key.victim, data), {}).setdefault(stem(key.method), [])
+            points.append((eps_255(key.method, group.card), score, group))
+    clashes = _clashes(found)
+    for (measure, victim, data), methods in found.items():
+        lines = _split(methods, {name for digest, name in clashes if digest == data})
+        found[measure, victim, data] = {x: points for x, points in lines.items() if len({p[0] for p in points}) > 1}
+    # A control alone tells nothing.
+    return {place: methods for place, methods in found.items() if any(not x.startswith(CONTROL) for x in methods)}
+
+
+def _clashes(found: Lines) -> set[tuple[str, str]]:
+    """(data, method) of which two runs say different things at one budget: these are never joined into one line."""
+    said: dict[tuple[str, str, str, str, float], set[Score]] = {}
+    for (measure, victim, data), methods in found.items():
+        for name, points in methods.items():
+            for eps, score, _ in points:
+                said.setdefault((data, name, measure, victim, eps), set()).add(score)
+    return {key[:2] for key, scores in said.items() if len(scores) > 1}
+
+
+def _split(methods: dict[str, list[Point]], clashing: set[str]) -> dict[str, list[Point]]:
+    """Runs are joined into one line while they agree or say different budgets; else there is a line for each run."""
+    lines: dict[str, list[Point]] = {}
+    for name, points in methods.items():
+        for point in points:
+            lines.setdefault(f"{name} [{point[2].label}]" if name in clashing else name, []).append(point)
+    return {name: sorted({p[0]: p for p in points}.values(), key=lambda p: p[0]) for name, points in lines.items()}
+
+
+def _panel(study: Study, lines: Lines, measure: str, victim: str, titled: bool) -> figures.Panel:
+    drawn = []
+    places = [place for place in lines if place[:2] == (measure, victim)]
+    for place in places:
+        data = f" ({place[2][:6]})" if len(places) > 1 else ""
+        for name, points in sorted(lines[place].items(), key=lambda item: (item[0].startswith(CONTROL), item[0])):
+            x, scores = [p[0] for p in points], [p[1] for p in points]
+            low, high = [s.low for s in scores], [s.high for s in scores]
+            label = name.replace(CONTROL, "random sign (control)") + data
+            drawn.append(figures.Line(label, x, [s.value for s in scores], low, high, name.startswith(CONTROL)))
+    return figures.Panel(named(victim, study) if titled else "", _MEASURES[measure], drawn)
+
+
+def _rows(lines: Lines, measure: str, victim: str) -> list[Row]:
+    key = ScoreKey(measure, "", (), victim)
+    goal = _MEASURES[key.measure].removesuffix(" (%)").lower()
+    return [
+        Row((Cell(victim), Cell(name), Cell(goal), Cell(numerals.budget(eps)), number(score, group.refs, True)))
+        for place, methods in lines.items()
+        if place[:2] == (measure, victim)
+        for name, points in methods.items()
+        for eps, score, group in points
+    ]

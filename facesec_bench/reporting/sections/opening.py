@@ -1,0 +1,143 @@
+"""The first page: headline numbers, what did not run, and the threat model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from facesec_bench.records import Score
+from facesec_bench.reporting import numerals
+from facesec_bench.reporting.document import Cell, Prose, Section, words
+from facesec_bench.reporting.grouping import Group, Study, is_toy
+from facesec_bench.reporting.keys import DEFAULT_EPS_255, ScoreKey, eps_255, is_control
+
+_VERBS = {"dodging_success": "dodges", "impersonation_success": "impersonates on"}
+
+
+class Best(NamedTuple):
+    """A headline score and where it comes from."""
+
+    group: Group
+    key: ScoreKey
+    score: Score
+
+
+def abstract(study: Study) -> Prose:
+    """One sentence each on scope, white box, control and transfer."""
+    sentences = [s for s in (_scope(study), _toys(study), *_white_box(study), _control(study), *_transfer(study)) if s]
+    return Prose(tuple(sentences), style="abstract")
+
+
+def alarms(study: Study) -> tuple[Prose, ...]:
+    """Runs whose numbers are not in this report, and why; nothing if all is well."""
+    if not study.unusable:
+        return ()
+    total = len(study.unusable) + len(study.superseded) + sum(len(g.runs) for g in study.groups)
+    opening = f"{len(study.unusable)} of {total} runs gave no numbers; none of theirs are shown."
+    return (
+        Prose((Cell(opening), *(Cell(f"{r.run_id}: {r.problem.rstrip('.')}.") for r in study.unusable)), style="alarm"),
+    )
+
+
+def threat_model(study: Study) -> Section | None:
+    """The threat model in the words of the runs, and their notes; runs that say the same are said once."""
+    sentences: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
+    for group in study.groups:
+        for label, _, card in group.labelled():
+            for told, place in ((card.threat_model, sentences), (card.notes, notes)):
+                for text in told:
+                    place.setdefault(text, []).append(label)
+    if not sentences and not notes:
+        return None
+    blocks = []
+    if sentences:
+        blocks.append(Prose(tuple(Cell(text, refs=tuple(refs)) for text, refs in sentences.items())))
+    if notes:
+        blocks.append(Prose(tuple(Cell(text, refs=tuple(refs)) for text, refs in notes.items()), style="note"))
+    return Section("Threat model", tuple(blocks))
+
+
+def ethics() -> Section:
+    """What the numbers are for."""
+    return Section(
+        "Ethics",
+        (
+            words(
+                "These attacks are run to measure how well faces are protected and how far recognisers can be trusted, "
+                "on photos that may be used for research. They must not be used to deceive a deployed system or to "
+                "identify people without their consent. A rate measured here holds for these models, photos and "
+                "budgets, and promises no protection against another recogniser."
+            ),
+        ),
+    )
+
+
+def _scope(study: Study) -> Cell:
+    if not study.groups:
+        return Cell("No run of this study finished, so this report holds no numbers.")
+    seen: dict[tuple[str, str], list[str]] = {}
+    for group in study.groups:
+        data = group.card.data
+        images, identities, name = (data.get(key, "?") for key in ("n_images", "n_identities", "name"))
+        text = f"{images} images of {identities} identities ({name})"
+        seen.setdefault((str(data.get("digest")), text), []).append(group.label)
+    photos = " and ".join(text for _, text in seen)
+    names = list(study.targets())
+    methods = {k.method for _, k, _ in study.scores() if k.surrogates}
+    against = (
+        f"{len(names)} face recogniser{'s' if len(names) != 1 else ''} ({', '.join(names)})" if names else "no target"
+    )
+    what = f"{len(methods)} attack{'s' if len(methods) != 1 else ''} against" if methods else "Clean calibration of"
+    return Cell(f"{what} {against} on {photos}.", refs=tuple(dict.fromkeys(x for refs in seen.values() for x in refs)))
+
+
+def _toys(study: Study) -> Cell | None:
+    toys = [name for name, note in study.targets().items() if is_toy(name, note)]
+    if not toys:
+        return None
+    all_toys = "Every target is a toy" if len(toys) == len(study.targets()) else f"{', '.join(toys)} is a toy"
+    return Cell(f"{all_toys}: its numbers show that the machinery works and say nothing of a real recogniser.")
+
+
+def _white_box(study: Study) -> list[Cell]:
+    found = [_best(study, m, lambda k: k.is_white_box) for m in _VERBS]
+    return [_sentence(b, f"white-box {b.key.method}") for b in found if b]
+
+
+def _transfer(study: Study) -> list[Cell]:
+    found = [_best(study, m, lambda k: k.is_transfer) for m in _VERBS]
+    return [_sentence(b, f"the best transfer is {b.key.method} made on {' + '.join(b.key.surrogates)}, which")
+            for b in found if b]  # fmt: skip
+
+
+def _control(study: Study) -> Cell | None:
+    best = [b for b in (_best(study, m, lambda k: is_control(k.method)) for m in _VERBS) if b]
+    if not best:
+        return None
+    top = max(best, key=lambda b: b.score.value)
+    text = (
+        f"The random-sign control of the same budget never succeeds on more than {numerals.percent(top.score.value)}."
+    )
+    return Cell(text, refs=top.group.refs)
+
+
+def _best(study: Study, measure: str, admits: Callable[[ScoreKey], bool]) -> Best | None:
+    """The highest rate at the default budget among real targets; toys only if there is nothing else."""
+    notes = study.targets()
+    rows = [
+        Best(g, k, s)
+        for g, k, s in study.scores()
+        if k.measure == measure and admits(k) and s.value == s.value
+        and eps_255(k.method, g.card) == DEFAULT_EPS_255
+    ]  # fmt: skip
+    real = [b for b in rows if not is_toy(b.key.victim, notes.get(b.key.victim, ""))]
+    return max(real or rows, key=lambda b: b.score.value, default=None)
+
+
+def _sentence(best: Best, subject: str) -> Cell:
+    score = best.score
+    interval = numerals.interval(score, True)
+    rate = f"{numerals.percent(score.value)} of trials ({interval + ', ' if interval else ''}n={score.n})"
+    text = f"at {numerals.budget(DEFAULT_EPS_255)}, {subject} {_VERBS[best.key.measure]} {best.key.victim} in {rate}."
+    return Cell(text[0].upper() + text[1:], refs=best.group.refs)

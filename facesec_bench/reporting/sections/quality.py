@@ -1,0 +1,54 @@
+"""What an attack costs the image."""
+
+from __future__ import annotations
+
+from facesec_bench.records import Score
+from facesec_bench.reporting import labels, numerals
+from facesec_bench.reporting.document import Cell, Row, Section, Table, embolden, merge_equal, number, words
+from facesec_bench.reporting.grouping import Group, Study
+from facesec_bench.reporting.keys import ScoreKey, eps_255, is_control
+
+
+def section(study: Study) -> Section | None:
+    """One row per method and surrogates; a measure that differs by victim gets a row for each."""
+    measures = [m for m in labels.QUALITY if any(k.measure == m for _, k, _ in study.scores())]
+    if not measures:
+        return None
+    blocks: dict[tuple[float, str], list[Row]] = {}
+    for group in study.groups:
+        lines = dict.fromkeys(k._replace(measure="") for k in group.scores if k.measure in measures)
+        for line in sorted(lines, key=lambda k: (k.method, len(k.surrogates), k.surrogates, study.order(k.victim))):
+            eps = eps_255(line.method, group.card)
+            cells = [number(_score(group, line, m), group.refs, False) for m in measures]
+            kind = "control" if is_control(line.method) else ""
+            made_on = "none" if kind else " + ".join(line.surrogates)
+            head = (Cell(line.method), Cell(made_on), Cell(numerals.budget(eps)))
+            blocks.setdefault((eps, str(group.card.data.get("digest", ""))), []).append(Row((*head, *cells), kind))
+    rows: list[Row] = []
+    for budget in sorted(blocks):
+        block = list(merge_equal(blocks[budget]))
+        contenders = [row for row in block if row.kind != "control"]
+        for i, measure in enumerate(measures):
+            contenders = embolden(contenders, 3 + i, labels.QUALITY[measure].higher)
+        rows += [*contenders, *(row for row in block if row.kind == "control")]
+    opening = words(
+        "Taken on the 8-bit photo that was judged, against the clean chip. PSNR leaves unchanged photos out. A Fréchet "
+        "distance is taken in the embedding space of the attacked model, or of the judge where there is only one; from "
+        "few photos it is biased upwards, so compare rows of equal n only."
+    )
+    columns = ("Method", "Made on", "ε", *(labels.QUALITY[m].text for m in measures))
+    table = Table("quality", "Image quality.", columns, tuple(rows), "", 3, wide=True)
+    return Section("Image quality", (opening, table))
+
+
+def _score(group: Group, line: ScoreKey, measure: str) -> Score | None:
+    """The score; a Frechet distance alone depends on the judge, so it comes from the one that speaks for the row."""
+    if measure == "frechet_fr":
+        judges = [
+            k.victim for k in group.scores
+            if k.measure == measure and (k.method, k.surrogates) == (line.method, line.surrogates)
+        ]  # fmt: skip
+        inside = [v for v in judges if v in line.surrogates]
+        judge = inside[0] if len(inside) == 1 else judges[0] if len(judges) == 1 else None
+        return group.scores.get(line._replace(measure=measure, victim=judge)) if judge else None
+    return group.scores.get(line._replace(measure=measure))

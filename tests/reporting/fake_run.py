@@ -1,0 +1,166 @@
+"""A made-up run folder, said to be a fixture wherever it can be read. No number in it was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facesec_bench.records import Example, Record, RunCard, Score, write_examples, write_records, write_scores
+
+TARGETS = ("sface", "dlib_resnet", "mobilefacenet", "effnet_arcface")
+FARS = ("1e-1", "1e-2", "1e-3")
+_STRENGTH = {"fgsm": 0.55, "pgd": 0.97, "mi_fgsm": 0.93, "mi_di_ti": 0.9}
+
+
+def write_run(root: Path, run_id: str = "fixture-1", seed: int = 0, **changes: Any) -> Path:
+    """Write a finished evasion run and return its folder. `changes` replace fields of its card.
+
+    Options that are not fields: targets (names), methods (names), transfer (bool), examples (count), skipped (rows).
+    """
+    targets = changes.pop("target_names", TARGETS)
+    methods = changes.pop("method_names", ("fgsm", "pgd", "mi_di_ti"))
+    skipped = changes.pop("skipped", [("ann/3.jpg", "no_face", "no face of 30 px or more", False)])
+    examples, transfer = changes.pop("examples", 3), changes.pop("transfer", True)
+    folder = root / run_id
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng([seed, len(run_id)])
+    card = _card(run_id, seed, targets, methods, skipped)
+    for name, value in changes.items():
+        setattr(card, name, value)
+    card.write(folder)
+    scores = _clean(rng, targets) | _attacks(rng, targets, methods, transfer)
+    write_scores(folder / "scores.json", scores)
+    write_records(folder / "records.csv", [Record("k", "ann", "pgd", "sface", "psnr", 34.0)])
+    _write_csv(folder / "skipped.csv", ("path", "reason", "detail", "used"), skipped)
+    roles = [(f"k{i}", f"person {i % 20}", ("gallery", "probe", "judge")[i % 3]) for i in range(100)]
+    _write_csv(folder / "roles.csv", ("key", "identity", "role"), roles)
+    write_examples(folder / "examples.json", [_example(folder, rng, i, targets, methods) for i in range(examples)])
+    return folder
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def _card(run_id: str, seed: int, targets: Any, methods: Any, skipped: Any) -> RunCard:
+    counts: dict[str, int] = {}
+    for row in skipped:
+        counts[row[1]] = counts.get(row[1], 0) + 1
+    return RunCard(
+        run_id=run_id,
+        experiment="evasion",
+        status="finished",
+        seed=seed,
+        config={"experiment": "evasion", "far": 0.01, "data": {"_target_": "facesec_bench.data.folder.Folder"}},
+        fingerprint="f1c7" * 16,
+        started=f"2026-01-0{1 + seed % 9}T10:00:00",
+        finished="2026-01-01T10:03:20",
+        code={"sha": "0123456789abcdef", "dirty": True, "version": "0.1.0"},
+        versions={"python": "3.11", "torch": "2.14.1"},
+        data={"name": "fixture faces", "digest": "da7a" * 16, "licence": "made up", "note": "A fixture, not photos.",
+              "n_images": 100, "n_identities": 20, "skipped": counts},
+        targets={t: _target(t) for t in targets},
+        methods={m: {"title": m.upper(), "source": "A paper (2018)", "eps_255": _eps(m)} for m in methods},
+        calibration={t: [_point(f, i) for f in FARS] for i, t in enumerate(targets)},
+        threat_model=["Fixture: the attacker holds the surrogate and one photo of the person.",
+                      "They change pixels by at most 8/255 and never see the judge's photo."],
+        notes=["FIXTURE: no number on this page was measured."],
+        seconds={"data": 12.0, "attack": 180.5, "judge": 7.9},
+    )  # fmt: skip
+
+
+def _eps(method: str) -> float:
+    return float(method.rpartition("_eps")[2]) if "_eps" in method else 8.0
+
+
+def _target(name: str) -> dict[str, Any]:
+    notes = {"effnet_arcface": "a weak recogniser (AUC near 0.93 on LFW crops)", "toy": "A toy for tests."}
+    return {"dimension": 128, "input_size": 112, "preprocessing": "(x - 127.5) / 128", "template": "ArcFace, 112 px",
+            "metric": "cosine", "licence": "Apache-2.0", "note": notes.get(name, ""),
+            "digest": name.encode().hex() * 4}  # fmt: skip
+
+
+def _point(far: str, i: int) -> dict[str, Any]:
+    if far == "1e-3":
+        return {"far": 1e-3, "status": "refused", "n_impostor": 4500,
+                "reason": "FAR 0.001: found 4500 impostor pairs, needed 10000."}  # fmt: skip
+    x = float(far)
+    return {"far": x, "status": "calibrated", "threshold": 0.29 + 0.021 * i - x, "far_measured": x * 0.996,
+            "far_low": x * 0.72, "far_high": x * 1.34, "n_impostor": 4500,
+            "tar": 1 - 0.011 * i, "tar_low": 0.961 - 0.02 * i,
+            "tar_high": 1.0, "n_genuine": 450, "reason": ""}  # fmt: skip
+
+
+def _rate(rng: np.random.Generator, centre: float, n: int = 80) -> Score:
+    p = round(float(np.clip(rng.normal(centre, 0.02), 0, 1)) * n) / n
+    width = 1.96 * np.sqrt(max(p * (1 - p), 0.004) / n)
+    return Score(p, max(0.0, p - width), min(1.0, p + width), n)
+
+
+def _clean(rng: np.random.Generator, targets: Any) -> dict[str, Score]:
+    scores = {}
+    for i, target in enumerate(targets):
+        for measure, centre in (("auc", 0.999 - 0.02 * i), ("eer", 0.004 + 0.03 * i), ("rank1_accuracy", 0.99),
+                                ("tar_at_far_1e-2", 0.99 - 0.02 * i), ("base_dodging", 0.01),
+                                ("base_impersonation", 0.01)):  # fmt: skip
+            scores[f"{measure}/clean/{target}"] = _rate(rng, centre, 450)
+        scores[f"threshold_far_1e-2/clean/{target}"] = Score(0.3, float("nan"), float("nan"), 4500)
+    return scores
+
+
+def _attacks(rng: np.random.Generator, targets: Any, methods: Any, transfer: bool) -> dict[str, Score]:
+    scores: dict[str, Score] = {}
+    budgets = dict.fromkeys(_eps(m) for m in methods)
+    controls = ["random_sign" if eps == 8 else f"random_sign_eps{eps:g}" for eps in budgets]
+    for victim in targets:
+        for control in controls:
+            _success(scores, rng, control, victim, 0.012)
+        for method in methods:
+            strength = _STRENGTH.get(method.partition("_eps")[0], 0.8) * min(1.0, (_eps(method) / 8) ** 0.7)
+            _success(scores, rng, method, victim, strength)
+            if transfer:
+                others = [t for t in targets if t != victim]
+                for surrogates in ([o] for o in others):
+                    _success(scores, rng, f"{method}@{'+'.join(surrogates)}", victim, 0.3 * strength)
+                if len(others) > 1:
+                    _success(scores, rng, f"{method}@{'+'.join(others)}", victim, 0.55 * strength)
+    return scores
+
+
+def _success(scores: dict[str, Score], rng: np.random.Generator, method: str, victim: str, centre: float) -> None:
+    for measure, factor in (("dodging_success", 1.0), ("impersonation_success", 0.85), ("rank1_untargeted", 0.95),
+                            ("rank1_targeted", 0.7)):  # fmt: skip
+        scores[f"{measure}/{method}/{victim}"] = _rate(rng, centre * factor)
+    for measure, mean, spread in (
+        ("psnr", 34.2, 0.4),
+        ("ssim", 0.91, 0.01),
+        ("lpips", 0.083, 0.004),
+        ("linf_255", 8.0, 0.0),
+    ):
+        # A picture's quality does not depend on who judges it.
+        made_on = method if "@" in method or method.startswith("random_sign") else f"{method}@{victim}"
+        x = mean + spread / 3 * float(np.random.default_rng(list(f"{measure}{made_on}".encode())).normal())
+        scores[f"{measure}/{method}/{victim}"] = Score(x, x - spread, x + spread, 80)
+    scores[f"frechet_fr/{method}/{victim}"] = Score(0.21, float("nan"), float("nan"), 80)
+
+
+def _example(folder: Path, rng: np.random.Generator, i: int, targets: Any, methods: Any) -> Example:
+    yy, xx = np.mgrid[0:48, 0:48] / 48
+    source = np.stack([yy, xx, 0.5 + 0 * xx], -1) * 200 + 20
+    noise = rng.choice([-8, 8], source.shape)
+    names = [f"examples/{i}_{kind}.png" for kind in ("source", "perturbed", "reference")]
+    (folder / "examples").mkdir(exist_ok=True)
+    for name, picture in zip(names, (source, source + noise, source[::-1]), strict=True):
+        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(folder / name)
+    dodge = i % 2 == 0
+    before, after = (0.712, 0.043) if dodge else (0.08, 0.655)
+    goal = "dodge" if dodge else "impersonate"
+    return Example(
+        f"person {i}/0001.png", goal, methods[i % len(methods)], targets[i % len(targets)], *names, before, after, 0.301
+    )
