@@ -30,7 +30,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. `slug` names its files, `columns` its head; the first `text_columns` are words, the others numbers."""
+    """A table. `slug` names its files, `columns` its head; the first `text_columns` are words, the others numbers.
+
+    A `folded` table is opened by the reader; on paper and in Markdown it is as any other.
+    """
 
     slug: str
     caption: str
@@ -39,6 +42,7 @@ class Table:
     note: str = ""
     text_columns: int = 1
     wide: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True)

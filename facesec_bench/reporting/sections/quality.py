@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from facesec_bench.records import Score
 from facesec_bench.reporting import labels, numerals
 from facesec_bench.reporting.document import Cell, Row, Section, Table, embolden, merge_equal, number, words
@@ -14,31 +16,44 @@ def section(study: Study) -> Section | None:
     measures = [m for m in labels.QUALITY if any(k.measure == m for _, k, _ in study.scores())]
     if not measures:
         return None
-    blocks: dict[tuple[float, str], list[Row]] = {}
-    for group in study.groups:
-        lines = dict.fromkeys(k._replace(measure="") for k in group.scores if k.measure in measures)
-        for line in sorted(lines, key=lambda k: (k.method, len(k.surrogates), k.surrogates, study.order(k.victim))):
-            eps = eps_255(line.method, group.card)
-            cells = [number(_score(group, line, m), group.refs, False) for m in measures]
-            kind = "control" if is_control(line.method) else ""
-            made_on = "none" if kind else " + ".join(line.surrogates)
-            head = (Cell(line.method), Cell(made_on), Cell(numerals.budget(eps)))
-            blocks.setdefault((eps, str(group.card.data.get("digest", ""))), []).append(Row((*head, *cells), kind))
-    rows: list[Row] = []
-    for budget in sorted(blocks):
-        block = list(merge_equal(blocks[budget]))
-        contenders = [row for row in block if row.kind != "control"]
-        for i, measure in enumerate(measures):
-            contenders = embolden(contenders, 3 + i, labels.QUALITY[measure].higher)
-        rows += [*contenders, *(row for row in block if row.kind == "control")]
     opening = words(
         "Taken on the 8-bit photo that was judged, against the clean chip. PSNR leaves unchanged photos out. A Fréchet "
         "distance is taken in the embedding space of the attacked model, or of the judge where there is only one; from "
         "few photos it is biased upwards, so compare rows of equal n only."
     )
+    single = _rows(study, measures, lambda key: len(key.surrogates) < 2)
+    several = _rows(study, measures, lambda key: len(key.surrogates) > 1)
     columns = ("Method", "Made on", "ε", *(labels.QUALITY[m].text for m in measures))
-    table = Table("quality", "Image quality.", columns, tuple(rows), "", 3, wide=True)
-    return Section("Image quality", (opening, table))
+    tables = [Table("quality", "Image quality.", columns, single, "", 3, wide=True)] if single else []
+    if several:
+        caption = "Image quality of photos made on several models at once."
+        tables.append(Table("quality-ensembles", caption, columns, several, "", 3, wide=True, folded=True))
+    return Section("Image quality", (opening, *tables))
+
+
+def _rows(study: Study, measures: list[str], admits: Callable[[ScoreKey], bool]) -> tuple[Row, ...]:
+    blocks: dict[tuple[float, str], list[Row]] = {}
+    for group in study.groups:
+        lines = dict.fromkeys(k._replace(measure="") for k in group.scores if k.measure in measures and admits(k))
+        for line in sorted(lines, key=lambda k: (k.method, len(k.surrogates), k.surrogates, study.order(k.victim))):
+            budget = (eps_255(line.method, group.card), str(group.card.data.get("digest", "")))
+            blocks.setdefault(budget, []).append(_row(group, line, measures, budget[0]))
+    rows: list[Row] = []
+    for budget in sorted(blocks):
+        block = list(merge_equal(blocks[budget]))
+        for i, measure in enumerate(measures):
+            block = embolden(block, 3 + i, labels.QUALITY[measure].higher)
+        rows += sorted(block, key=lambda row: row.kind == "control")
+    return tuple(rows)
+
+
+def _row(group: Group, line: ScoreKey, measures: list[str], eps: float) -> Row:
+    control = is_control(line.method)
+    title = "Random sign (control)" if control else line.method
+    made_on = "nothing" if control else " + ".join(line.surrogates)
+    cells = [number(_score(group, line, m), group.refs, False) for m in measures]
+    head = (Cell(title), Cell(made_on), Cell(numerals.budget(eps)))
+    return Row((*head, *cells), "control" if control else "")
 
 
 def _score(group: Group, line: ScoreKey, measure: str) -> Score | None:
