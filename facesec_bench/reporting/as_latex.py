@@ -56,5 +56,5 @@ def _cell(cell: Cell) -> str:
     text = rf"\textbf{{{escape(cell.text)}}}" if cell.bold else escape(cell.text)
     detail = rf" {{\footnotesize {escape(cell.detail)}}}" if cell.detail else ""
     refs = rf"\textsuperscript{{{escape(','.join(cell.refs))}}}" if cell.refs else ""
-    # Braces keep a cell that opens with "[" from being read as the optional argument of \\.
-    return f"{{}}{text}{refs}{detail}" if text.startswith("[") else f"{text}{refs}{detail}"
+    # Braces keep a cell that opens with "[" or "*" from being read as an argument of the \\ before it.
+    return f"{{}}{text}{refs}{detail}" if text.startswith(("[", "*")) else f"{text}{refs}{detail}"

@@ -57,8 +57,17 @@ class Panel(NamedTuple):
     lines: Sequence[Line]
 
 
-def heat_map(slug: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[HeatCell]]) -> str:
-    """A matrix of rates, dark is high; numbers in the cells, hatched where there is none. Returns SVG."""
+def heat_map(
+    slug: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[HeatCell]],
+    breaks: Sequence[int] = (),
+) -> str:
+    """A matrix of rates, dark is high; numbers in the cells, hatched where there is none. Returns SVG.
+
+    `breaks` are row numbers before which a rule is drawn.
+    """
     from matplotlib import rc_context
 
     with rc_context({**_STYLE, "svg.hashsalt": slug}):
@@ -85,6 +94,8 @@ def heat_map(slug: str, rows: Sequence[str], columns: Sequence[str], cells: Sequ
                 if not empty:
                     ink = "white" if cell.value > 0.62 else "#1a1a1a"
                     axes.text(j + 0.5, i + 0.52, cell.text, ha="center", va="center", color=ink)
+        for i in breaks:
+            axes.axhline(i, color="#444444", linewidth=0.7)
         axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
         axes.set_xticks([j + 0.5 for j in range(len(columns))], columns)
         axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)

@@ -20,8 +20,8 @@ def section(study: Study) -> Section | None:
     if not runs:
         return None
     sets = merge_equal([_data_row(label, run, card) for label, run, card in runs])
-    columns = ("Data set", "Images", "Identities", "Roles", "Licence", "Digest")
-    blocks: list[Block] = [Table("data", "Data sets.", columns, sets)]
+    columns = ("Data set", "Roles", "Licence", "Digest", "Images", "Identities")
+    blocks: list[Block] = [Table("data", "Data sets.", columns, sets, "", 4)]
     notes = dict.fromkeys(str(card.data["note"]) for _, _, card in runs if card.data.get("note"))
     reasons = merge_equal([row for label, run, card in runs for row in _reasons(label, run, card)])
     if notes:
@@ -32,10 +32,10 @@ def section(study: Study) -> Section | None:
     blocks.append(
         Table("skipped", "Inputs left out or repaired, by reason.", ("Reason", "Left out", "Repaired"), reasons)
     )
-    listed = merge_equal([_listed(label, row) for label, run, _ in runs for row in run.skipped[:FIRST]])[:FIRST]
+    everything = merge_equal([_listed(label, row) for label, run, _ in runs for row in run.skipped])
+    listed = everything[:FIRST]
     if listed:
-        total = sum(len(run.skipped) for _, run, _ in runs)
-        caption = f"The first {len(listed)} of {total} such inputs; all are in each run's skipped.csv."
+        caption = f"The first {len(listed)} of {len(everything)} such inputs; all are in each run's skipped.csv."
         blocks.append(Table("skipped-inputs", caption, ("Input", "Reason", "Found", "Outcome"), listed, "", 4))
     return Section("Data and skipped inputs", tuple(blocks))
 
@@ -45,14 +45,8 @@ def _data_row(label: str, run: Run, card: RunCard) -> Row:
     roles = ", ".join(f"{role} {n}" for role, n in run.roles.items()) or numerals.NONE
     counts = [Cell(str(data.get(k, numerals.NONE)), refs=refs) for k in ("n_images", "n_identities")]
     licence = str(data.get("licence") or "not stated")
-    cells = (
-        Cell(str(data.get("name", "?"))),
-        *counts,
-        Cell(roles),
-        Cell(licence),
-        Cell(str(data.get("digest", ""))[:12]),
-    )
-    return Row(cells)
+    texts = (str(data.get("name", "?")), roles, licence, str(data.get("digest", ""))[:12])
+    return Row((*map(Cell, texts), *counts))
 
 
 def _reasons(label: str, run: Run, card: RunCard) -> list[Row]:

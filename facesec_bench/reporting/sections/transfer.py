@@ -53,8 +53,9 @@ def _map(study: Study, measure: str) -> Figure | None:
         ])  # fmt: skip
         rows.append(_table_row(method, surrogates, [number(s, groups[label].refs, True) for s in scores]))
     goal = _MEASURES[measure]
+    breaks = [i for i in range(1, len(lines)) if lines[i][:2] != lines[i - 1][:2]]
     slug = f"transfer-{goal}"
-    svg = figures.heat_map(slug, names, victims, cells)
+    svg = figures.heat_map(slug, names, victims, cells, breaks)
     runs = _runs(lines, groups)
     caption = f"Transfer of {goal}: success rate by method and surrogates (rows) and victim (columns). {runs}"
     note = f"White box where the victim is the surrogate. “{OTHERS}”: every model of the run but the victim."
