@@ -36,6 +36,16 @@ def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+def misfit(landmarks: NDArray[np.float64]) -> float:
+    """How far (5, 2) landmarks stay from CHIP_LANDMARKS once aligned: root mean square, in chip pixels.
+
+    It grows as a head turns away from the camera.
+    """
+    target = np.asarray(CHIP_LANDMARKS, dtype=np.float64)
+    matrix = similarity(landmarks, target)
+    return float(np.sqrt(((landmarks @ matrix[:, :2].T + matrix[:, 2] - target) ** 2).sum(axis=1).mean()))
+
+
 def make_chip(pixels: Pixels, landmarks: NDArray[np.float64]) -> Pixels:
     """Warp the face with these landmarks to CHIP_LANDMARKS.
 
