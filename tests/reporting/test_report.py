@@ -74,7 +74,7 @@ def test_leave_one_out_ensembles_share_a_row_and_toys_are_flagged(report: tuple[
         r for r in _rows(report[0], "transfer-dodging") if (r["Method"], r["Surrogates"]) == ("pgd", "all others")
     )
     assert row["dlib_resnet"] and row["sface"] and row["toy"]
-    assert "toy (toy)" in report[1] and "say nothing of a real recogniser" in report[1]
+    assert "(toy target)" in report[1] and "say nothing of a real recogniser" in report[1]
 
 
 def test_a_refused_false_accept_rate_is_shown_by_name(report: tuple[ReportFiles, str, str]) -> None:

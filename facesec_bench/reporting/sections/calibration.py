@@ -80,7 +80,7 @@ def _float(point: dict[str, Any], key: str) -> float:
 def named(target: str, study: Study) -> str:
     """The target's name with a flag where a reader must not take it at face value."""
     note = study.targets().get(target, "")
-    return f"{target} (toy)" if is_toy(target, note) else f"{target} †" if note else target
+    return f"{target}{' †' if note else ''}{' (toy target)' if is_toy(target, note) else ''}"
 
 
 def _remarks(study: Study) -> tuple[Block, ...]:

@@ -96,7 +96,7 @@ def _toys(study: Study) -> Cell | None:
     toys = [name for name, note in study.targets().items() if is_toy(name, note)]
     if not toys:
         return None
-    all_toys = "Every target is a toy" if len(toys) == len(study.targets()) else f"{', '.join(toys)} is a toy"
+    all_toys = "Every target is a toy" if len(toys) == len(study.targets()) else f"{', '.join(toys)} is a toy target"
     return Cell(f"{all_toys}: its numbers show that the machinery works and say nothing of a real recogniser.")
 
 
