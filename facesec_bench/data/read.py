@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 80_000_000
 """Photos beyond this are refused unread; below Pillow's own alarm at 89 million."""
 MAX_BYTES = 256 * 1024 * 1024

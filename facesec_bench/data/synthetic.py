@@ -41,16 +41,16 @@ _LEAST_YIELD = 0.05
 _RETREAT = 0.9
 """A photo that failed is drawn again with so much of the jitter."""
 _GREATEST_MISFIT = 6.0
-"""Of an identity's first picture, in chip pixels (root mean square); the eyes are 53 apart, a profile misses by more."""
+"""Of an identity's first picture, in chip pixels, where the eyes are 53 apart; a profile misses by more."""
 _BRIGHTNESS = (60.0, 200.0)
 
 
 class Synthetic:
     """`identities` x `per_identity` photos of generated people; deterministic by seed.
 
-    A latent is an identity if YuNet finds a face in it, neither in profile nor in the dark, and its SFace similarity to every other identity stays below
-    `separation`. A photo of it is a jittered latent, re-photographed (`nuisance.py`), that SFace still matches to it:
-    similarity at least `match`, and higher than to any other identity.
+    A latent is an identity if YuNet finds a face in it, neither in profile nor in the dark, and its SFace similarity to
+    every other identity stays below `separation`. A photo of it is a jittered latent, re-photographed (`nuisance.py`),
+    that SFace still matches to it: similarity at least `match`, and higher than to any other identity.
 
     Args:
         detector: finds the face; a high score_threshold keeps the generator's failures out.

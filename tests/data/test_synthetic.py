@@ -1,0 +1,63 @@
+"""The embedded default data set, and what its photos differ by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facesec_bench.asset_cache import cache_folder
+from facesec_bench.data.detection import YuNet
+from facesec_bench.data.nuisance import rephotograph
+from facesec_bench.data.synthetic import Synthetic
+from facesec_bench.errors import ConfigError
+
+
+def small(seed: int = 0) -> Synthetic:
+    return Synthetic(YuNet(score_threshold=0.85), identities=4, per_identity=3, seed=seed)
+
+
+def test_rephotographing_is_mild_and_decided_by_the_generator() -> None:
+    x = np.arange(256)
+    picture = np.repeat((127 + 90 * np.sin(x / 20))[:, None, None], 256, 1).repeat(3, 2).astype(np.uint8)
+    once, again, other = (rephotograph(picture, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any() and once.shape == picture.shape
+    assert np.corrcoef(once.ravel(), picture.ravel())[0, 1] > 0.5
+
+
+@pytest.mark.assets
+def test_the_same_seed_gives_the_same_bits_and_sface_tells_the_people_apart() -> None:
+    from facesec_bench.targets.sface import SFace
+
+    first = small()()
+    for entry in (cache_folder() / "synthetic").glob(f"{small()._fingerprint()}*"):
+        entry.unlink()
+    assert small()().digest == first.digest  # drawn anew
+    assert small()().digest == first.digest  # read from the cache
+    with torch.no_grad():
+        embeddings = SFace().eval().embed(first.faces.images)
+    means = torch.stack([embeddings[first.faces.identities == i].mean(0) for i in range(4)])
+    assert ((embeddings @ means.T).argmax(1) == first.faces.identities).all()
+    assert first.faces.keys[:4] == ("syn0000/00", "syn0000/01", "syn0000/02", "syn0001/00")
+    assert "SFace's clean figures on them are optimistic" in first.note
+
+
+@pytest.mark.assets
+def test_another_seed_gives_other_people() -> None:
+    assert small(1)().digest != small(0)().digest
+
+
+@pytest.mark.assets
+def test_a_damaged_cached_set_is_drawn_again() -> None:
+    first = small()()
+    entry = cache_folder() / "synthetic" / f"{small()._fingerprint()}.npz"
+    entry.write_bytes(entry.read_bytes()[:1000])
+    assert small()().digest == first.digest
+
+
+def test_contradictory_thresholds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="separation"):
+        Synthetic(YuNet(), separation=0.6, match=0.5)
