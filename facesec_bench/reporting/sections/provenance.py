@@ -42,8 +42,8 @@ def _run_row(label: str, run: Run, card: RunCard | None, problem: str = "") -> R
     if card is None:
         empty = [Cell(numerals.NONE)] * 6
         return Row((Cell(label), Cell(run.run_id), Cell("unreadable", problem), *empty), "", anchor)
-    sha = str(card.code.get("sha") or card.code.get("git_sha") or "?")[:10]
-    code = f"{sha}{' (dirty)' if card.code.get('dirty') else ''}"
+    sha = str(card.code.get("git_sha") or "?")[:10]
+    code = f"{sha}{' (dirty)' if card.code.get('git_dirty') else ''}"
     took = numerals.seconds(_total(card)) if card.seconds else numerals.NONE
     texts = (str(card.seed), card.fingerprint[:12], code, card.device, card.started[:16].replace("T", " "), took)
     return Row(
