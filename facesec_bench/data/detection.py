@@ -17,6 +17,7 @@ from facesec_bench.errors import ConfigError
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
 _MARGIN = 0.25  # of the longer side: what the second look adds around a tightly cropped face
+_LARGE_PX = 256.0  # on the copy detected on; YuNet was trained on smaller faces
 
 
 class Face(NamedTuple):
@@ -51,7 +52,7 @@ class YuNet:
         score_threshold: float = 0.6,
         min_face_px: int = 20,
         min_side: int = 320,
-        max_side: int = 1024,
+        max_side: int = 640,
         choose: Literal["largest", "central"] = "largest",
         weights: str | None = None,
     ) -> None:
@@ -80,10 +81,10 @@ class YuNet:
     def find(self, pixels: Pixels) -> list[Face]:
         """All faces above `score_threshold` in an (H, W, 3) uint8 RGB photo, best score first.
 
-        Where none is found, a second look is taken with a border around the photo: YuNet misses faces that fill the
-        whole picture, as the crops of published data sets do.
+        Where none is found, a smaller copy is tried (a face beyond some 300 px scores low), then one with a border
+        around the photo: YuNet misses faces that fill the whole picture, as the crops of published data sets do.
         """
-        faces = self._detect(pixels)
+        faces = self._detect(pixels, self._longest(pixels)) or self._detect(pixels, self.min_side)
         if faces:
             return faces
         border = round(max(pixels.shape[:2]) * _MARGIN)
@@ -91,7 +92,7 @@ class YuNet:
         shift = np.array([border, border], dtype=np.float64)
         return [
             Face(face.box - np.concatenate([shift, [0, 0]]), face.landmarks - shift, face.score)
-            for face in self._detect(np.asarray(framed, dtype=np.uint8))
+            for face in self._detect(np.asarray(framed, dtype=np.uint8), self.min_side)
         ]
 
     def pick(self, pixels: Pixels) -> tuple[Face, list[Remark]]:
@@ -110,17 +111,32 @@ class YuNet:
         remarks = []
         if len(large) > 1:
             remarks.append(Remark("several_faces", f"{len(large)} faces; took the {self.choose} one", used=True))
-        return max(large, key=lambda face: self._rank(face, pixels.shape)), remarks
+        return self._refined(pixels, max(large, key=lambda face: self._rank(face, pixels.shape))), remarks
+
+    def _refined(self, pixels: Pixels, face: Face) -> Face:
+        """A large face again, on a copy of `min_side`.
+
+        Measured on the same portraits at several sizes: up to some 200 px landmarks agree within a tenth of the eye
+        distance; at 600 px they are off by up to a whole one and the score has fallen from 0.93 to 0.53.
+        """
+        if max(face.box[2:]) * self._longest(pixels) / max(pixels.shape[:2]) <= _LARGE_PX:
+            return face
+        others = self._detect(pixels, self.min_side)
+        nearest = min(others, key=lambda other: _distance(other, face), default=face)
+        return nearest if _distance(nearest, face) <= max(face.box[2:]) / 2 else face
+
+    def _longest(self, pixels: Pixels) -> float:
+        return float(np.clip(max(pixels.shape[:2]), self.min_side, self.max_side))
 
     def _rank(self, face: Face, shape: tuple[int, ...]) -> float:
         if self.choose == "largest":
             return float(face.box[2] * face.box[3])
-        centre = face.box[:2] + face.box[2:] / 2
-        return -float(np.hypot(*(centre - np.array([shape[1], shape[0]]) / 2)))
+        return -float(np.hypot(*(_centre(face) - np.array([shape[1], shape[0]]) / 2)))
 
-    def _detect(self, pixels: Pixels) -> list[Face]:
+    def _detect(self, pixels: Pixels, longest: float) -> list[Face]:
+        """Faces on a copy whose longer side is `longest`, in pixels of the photo given."""
         height, width = pixels.shape[:2]
-        scale = float(np.clip(max(height, width), self.min_side, self.max_side)) / max(height, width)
+        scale = longest / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         if size != (width, height):
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -147,6 +163,14 @@ class YuNet:
             finally:
                 cv2.utils.logging.setLogLevel(level)
         return self._net
+
+
+def _centre(face: Face) -> NDArray[np.float64]:
+    return face.box[:2] + face.box[2:] / 2
+
+
+def _distance(one: Face, other: Face) -> float:
+    return float(np.hypot(*(_centre(one) - _centre(other))))
 
 
 def _face(row: NDArray[np.float64], back: NDArray[np.float64]) -> Face:

@@ -13,7 +13,7 @@ _GAIN = 0.2
 _GAMMA_LOG2 = 0.3
 _SLOPE = 0.25  # brightness difference across the picture from light on one side
 _TINT = 0.08
-_BLUR_PX = 1.5  # largest standard deviation, in pixels of a 256-pixel picture
+_BLUR_PX = 1.2  # largest standard deviation, in pixels of a 192-pixel picture
 _QUALITY = (40, 95)
 
 
@@ -21,7 +21,7 @@ def rephotograph(picture: Pixels, rng: np.random.Generator) -> Pixels:
     """A mild random change of everything but the face: perspective, rotation, light, tint, blur, JPEG.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, a face with some surroundings, about 256 pixels a side.
+        picture: (H, W, 3) uint8 RGB, a face with some surroundings, about 192 pixels a side.
         rng: decides the change; always draws the same number of values.
 
     Returns:

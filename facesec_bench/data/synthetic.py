@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facesec_bench import assets, seeds
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from facesec_bench.interfaces import FRTarget
 
 _VERSION = "1"  # raise it whenever this file or nuisance.py draws anything differently: cached sets carry it
-_BATCH = 50
-_PICTURE = 256
-"""Side to which the generator's 64 pixels are enlarged, so that blur and JPEG act as on a photo."""
+_BATCH = 32
+_PICTURE = 192
+"""Side to which the generator's 64 pixels are enlarged, so that blur and JPEG act as on a photo; a chip's scale."""
 _LEAST_YIELD = 0.05
 """Give up when fewer candidates than this pass."""
 _RETREAT = 0.9
 """A photo that failed is drawn again with so much of the jitter."""
-_GREATEST_MISFIT = 6.0
+_GREATEST_MISFIT = 8.0
 """Of an identity's first picture, in chip pixels, where the eyes are 53 apart; a profile misses by more."""
-_BRIGHTNESS = (60.0, 200.0)
+_BRIGHTNESS = (45.0, 215.0)
 
 
 class Synthetic:
@@ -65,7 +66,7 @@ class Synthetic:
         identities: int = 100,
         per_identity: int = 10,
         seed: int = 0,
-        separation: float = 0.3,
+        separation: float = 0.4,
         match: float = 0.5,
         jitter: float = 0.3,
     ) -> None:
@@ -139,7 +140,7 @@ class Synthetic:
             rng = seeds.generator(self.seed, "synthetic", "identities", number)
             batch = torch.randn(_BATCH, 100, generator=rng)
             for latent, shot in zip(batch, studio.shoot(batch, None), strict=True):
-                if shot is None or not shot.presentable:
+                if shot is None:
                     continue
                 if len(anchors) and float((anchors @ shot.embedding).max()) >= self.separation:
                     continue
@@ -188,12 +189,11 @@ class Synthetic:
 class _Shot:
     chip: Pixels
     embedding: Tensor
-    misfit: float  # chip pixels by which the landmarks miss the frontal template
 
-    @property
-    def presentable(self) -> bool:
-        """Neither a profile nor in the dark: what a person would hand in as a portrait."""
-        return self.misfit < _GREATEST_MISFIT and _BRIGHTNESS[0] < float(self.chip.mean()) < _BRIGHTNESS[1]
+
+def _presentable(chip: Pixels, landmarks: NDArray[np.float64]) -> bool:
+    """Neither a profile nor in the dark: what a person would hand in as a portrait."""
+    return misfit(landmarks) < _GREATEST_MISFIT and _BRIGHTNESS[0] < float(chip.mean()) < _BRIGHTNESS[1]
 
 
 @dataclass
@@ -206,10 +206,12 @@ class _Studio:
     tried: int = field(default=0)
 
     def shoot(self, latents: Tensor, changes: list[np.random.Generator] | None) -> list[_Shot | None]:
-        """(B, 100) -> a chip and its embedding for each latent, None where no face was found."""
+        """(B, 100) -> a chip and its embedding for each latent, None where no face was found.
+
+        Without `changes` the latents are candidates for an identity, and must be presentable too.
+        """
         self.tried += len(latents)
         chips: dict[int, Pixels] = {}
-        misfits: dict[int, float] = {}
         for i, image in enumerate(self.generator.generate(latents)):
             pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
             picture = np.asarray(cv2.resize(pixels, (_PICTURE, _PICTURE), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -219,13 +221,14 @@ class _Studio:
                 face, _ = self.detector.pick(picture)
             except LeftOut:
                 continue
-            chips[i] = make_chip(picture, face.landmarks)
-            misfits[i] = misfit(face.landmarks)
+            chip = make_chip(picture, face.landmarks)
+            if changes is not None or _presentable(chip, face.landmarks):
+                chips[i] = chip
         if not chips:
             return [None] * len(latents)
         stacked = torch.from_numpy(np.stack(list(chips.values()))).permute(0, 3, 1, 2) / 255
         embeddings = dict(zip(chips, self.judge.embed(stacked), strict=True))
-        return [_Shot(chips[i], embeddings[i], misfits[i]) if i in chips else None for i in range(len(latents))]
+        return [_Shot(chips[i], embeddings[i]) if i in chips else None for i in range(len(latents))]
 
 
 def _load(entry: Path) -> tuple[Pixels, str] | None:

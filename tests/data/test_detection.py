@@ -35,7 +35,7 @@ def test_landmarks_keep_their_place_when_the_photo_is_scaled(picture: np.ndarray
     assert face.landmarks[0, 0] < face.landmarks[1, 0]  # the first is the eye on the image's left, as in a chip
     for factor in (0.5, 3.0, 8.0):
         other, _ = YuNet().pick(np.asarray(cv2.resize(picture, None, fx=factor, fy=factor)))
-        assert np.abs(other.landmarks / factor - face.landmarks).max() < 0.12 * eye_distance, factor
+        assert np.abs(other.landmarks / factor - face.landmarks).max() < 0.2 * eye_distance, factor
 
 
 @pytest.mark.assets
@@ -48,7 +48,7 @@ def test_largest_and_central_choose_different_faces_and_say_so(picture: np.ndarr
     central, _ = YuNet(choose="central").pick(scene)
     assert remarks[0].reason == "several_faces" and remarks[0].used
     assert largest.landmarks[:, 0].max() < 256
-    assert 370 < central.landmarks[:, 0].min() and central.landmarks[:, 0].max() < 530
+    assert central.landmarks[:, 0].min() > 370 and central.landmarks[:, 0].max() < 530
 
 
 @pytest.mark.assets

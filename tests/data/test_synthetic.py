@@ -16,7 +16,7 @@ from facesec_bench.errors import ConfigError
 
 
 def small(seed: int = 0) -> Synthetic:
-    return Synthetic(YuNet(score_threshold=0.85), identities=4, per_identity=3, seed=seed)
+    return Synthetic(YuNet(score_threshold=0.85, min_side=192), identities=4, per_identity=2, seed=seed)
 
 
 def test_rephotographing_is_mild_and_decided_by_the_generator() -> None:
@@ -33,29 +33,22 @@ def test_the_same_seed_gives_the_same_bits_and_sface_tells_the_people_apart() ->
     from facesec_bench.targets.sface import SFace
 
     first = small()()
-    for entry in (cache_folder() / "synthetic").glob(f"{small()._fingerprint()}*"):
-        entry.unlink()
-    assert small()().digest == first.digest  # drawn anew
+    entry = cache_folder() / "synthetic" / f"{small()._fingerprint()}.npz"
+    assert entry.is_file()
+    entry.write_bytes(entry.read_bytes()[:1000])
+    assert small()().digest == first.digest  # drawn anew, as the cached set is damaged
     assert small()().digest == first.digest  # read from the cache
     with torch.no_grad():
         embeddings = SFace().eval().embed(first.faces.images)
     means = torch.stack([embeddings[first.faces.identities == i].mean(0) for i in range(4)])
     assert ((embeddings @ means.T).argmax(1) == first.faces.identities).all()
-    assert first.faces.keys[:4] == ("syn0000/00", "syn0000/01", "syn0000/02", "syn0001/00")
+    assert first.faces.keys[:3] == ("syn0000/00", "syn0000/01", "syn0001/00")
     assert "SFace's clean figures on them are optimistic" in first.note
 
 
 @pytest.mark.assets
 def test_another_seed_gives_other_people() -> None:
     assert small(1)().digest != small(0)().digest
-
-
-@pytest.mark.assets
-def test_a_damaged_cached_set_is_drawn_again() -> None:
-    first = small()()
-    entry = cache_folder() / "synthetic" / f"{small()._fingerprint()}.npz"
-    entry.write_bytes(entry.read_bytes()[:1000])
-    assert small()().digest == first.digest
 
 
 def test_contradictory_thresholds_are_refused(tmp_path: Path) -> None:
