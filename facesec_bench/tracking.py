@@ -19,7 +19,12 @@ from facesec_bench.records import RunCard, Score, read_scores
 SWEEP_VARIABLE = "FACESEC_SWEEP"
 """Environment variable that names the sweep a job belongs to; the command line sets it, launchers hand it on."""
 
-_OFFLINE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+_OFFLINE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 _LONGEST_VALUE = 500
 _BATCH = 100
 
