@@ -39,8 +39,8 @@ _PICTURE = 192
 """Side to which the generator's 64 pixels are enlarged, so that blur and JPEG act as on a photo; a chip's scale."""
 _LEAST_YIELD = 0.05
 """Give up when fewer candidates than this pass."""
-_RETREAT = 0.9
-"""A photo that failed is drawn again with so much of the jitter."""
+_RETREAT = 0.8
+"""A photo that failed is drawn again with so much of the jitter and change: at last it is the identity's own."""
 _GREATEST_MISFIT = 8.0
 """Of an identity's first picture, in chip pixels, where the eyes are 53 apart; a profile misses by more."""
 _BRIGHTNESS = (45.0, 215.0)
@@ -164,7 +164,9 @@ class Synthetic:
                 owners = torch.tensor([slot // self.per_identity for slot in batch])
                 noise = torch.stack([self._noise(slot, attempt) for slot in batch])
                 changes = [seeds.numpy_generator(self.seed, "synthetic", "photo", slot, attempt) for slot in batch]
-                for slot, shot in zip(batch, studio.shoot(latents[owners] + noise, changes), strict=True):
+                for slot, shot in zip(
+                    batch, studio.shoot(latents[owners] + noise, changes, _RETREAT**attempt), strict=True
+                ):
                     if shot is not None and self._is(anchors @ shot.embedding, slot // self.per_identity):
                         chips[slot] = shot.chip
             missing = [slot for slot in missing if chips[slot] is None]
@@ -205,7 +207,9 @@ class _Studio:
     detector: YuNet
     tried: int = field(default=0)
 
-    def shoot(self, latents: Tensor, changes: list[np.random.Generator] | None) -> list[_Shot | None]:
+    def shoot(
+        self, latents: Tensor, changes: list[np.random.Generator] | None, strength: float = 1.0
+    ) -> list[_Shot | None]:
         """(B, 100) -> a chip and its embedding for each latent, None where no face was found.
 
         Without `changes` the latents are candidates for an identity, and must be presentable too.
@@ -216,7 +220,7 @@ class _Studio:
             pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
             picture = np.asarray(cv2.resize(pixels, (_PICTURE, _PICTURE), interpolation=cv2.INTER_CUBIC), np.uint8)
             if changes is not None:
-                picture = rephotograph(picture, changes[i])
+                picture = rephotograph(picture, changes[i], strength)
             try:
                 face, _ = self.detector.pick(picture)
             except LeftOut:

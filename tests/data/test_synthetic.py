@@ -28,6 +28,12 @@ def test_rephotographing_is_mild_and_decided_by_the_generator() -> None:
     assert np.corrcoef(once.ravel(), picture.ravel())[0, 1] > 0.5
 
 
+def test_without_strength_the_picture_stays_but_for_jpeg() -> None:
+    picture = np.full((192, 192, 3), (200, 120, 60), np.uint8)
+    difference = rephotograph(picture, np.random.default_rng(0), strength=0.0).astype(int) - picture
+    assert np.abs(difference).max() <= 3
+
+
 @pytest.mark.assets
 def test_the_same_seed_gives_the_same_bits_and_sface_tells_the_people_apart() -> None:
     from facesec_bench.targets.sface import SFace
