@@ -22,7 +22,7 @@ def template_named(name: str, size: int) -> Template:
         size: side of the crop in pixels.
     """
     if name == "chip":
-        return Template.square(0.0, size)
+        return Template.whole(size)
     named: dict[str, tuple[tuple[Point, ...], int]] = {"arcface": (ARCFACE_112, 112), "dlib": (DLIB_EYES_150, 150)}
     if name not in named:
         raise ConfigError(f"template: found {name!r}, wanted arcface, dlib or chip.")

@@ -55,29 +55,28 @@ class Template(nn.Module):
     Args:
         points: where chip landmarks must lie in the crop; two (the eyes) or five, in the order of `CHIP_LANDMARKS`.
         size: side of the crop in pixels.
+        padding: what lies outside the chip, "zeros" (black) or "border" (its outermost pixels).
 
     Plain bilinear sampling: the reduction is at most 1.5 times, and the attacks see the same sampling as the judge.
     """
 
     grid: Tensor
 
-    def __init__(self, points: Sequence[Point], size: int) -> None:
+    def __init__(self, points: Sequence[Point], size: int, padding: str = "zeros") -> None:
         super().__init__()
+        self.padding = padding
         back = similarity(points, CHIP_LANDMARKS[: len(points)])  # for each crop pixel, where in the chip to look
         self.register_buffer("grid", _grid(back, size), persistent=False)
 
     @classmethod
-    def square(cls, margin: float, size: int) -> Template:
-        """The chip less `margin` chip pixels on every side, resized to `size`; a negative margin adds a border.
-
-        The outer edges of crop and chip correspond, as in a resize with half-pixel centres.
-        """
-        scale = size / (CHIP_SIZE - 2 * margin)
-        points = [((x + 0.5 - margin) * scale - 0.5, (y + 0.5 - margin) * scale - 0.5) for x, y in CHIP_LANDMARKS]
-        return cls(points, size)
+    def whole(cls, size: int) -> Template:
+        """The whole chip resized to `size`, outer edges on outer edges (half-pixel centres)."""
+        scale = size / CHIP_SIZE
+        points = [((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5) for x, y in CHIP_LANDMARKS]
+        return cls(points, size, padding="border")  # an enlarged rim must not fade to black
 
     def forward(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) -> (B, 3, size, size); outside the chip is black.
+        """(B, 3, 192, 192) -> (B, 3, size, size).
 
         Raises:
             TargetError: another shape, or numbers that are not floating point.
@@ -92,7 +91,7 @@ class Template(nn.Module):
                 f"embed wants floating-point RGB in [0, 1]; found {chips.dtype}. Divide 8-bit data by 255."
             )
         grid = self.grid.to(chips.dtype).expand(len(chips), -1, -1, -1)
-        return functional.grid_sample(chips, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return functional.grid_sample(chips, grid, mode="bilinear", padding_mode=self.padding, align_corners=False)
 
 
 def _grid(back: Tensor, size: int) -> Tensor:

@@ -55,7 +55,13 @@ def test_a_similarity_is_recovered_exactly() -> None:
 
 def test_the_whole_chip_at_its_own_size_is_the_chip() -> None:
     chips = torch.rand(2, 3, CHIP_SIZE, CHIP_SIZE)
-    assert torch.allclose(Template.square(0, CHIP_SIZE)(chips), chips, atol=1e-4)
+    assert torch.allclose(Template.whole(CHIP_SIZE)(chips), chips, atol=1e-4)
+
+
+def test_the_whole_chip_enlarged_is_torchs_own_resize() -> None:
+    chips = torch.rand(1, 3, CHIP_SIZE, CHIP_SIZE)
+    wanted = torch.nn.functional.interpolate(chips, size=(256, 256), mode="bilinear", align_corners=False)
+    assert torch.allclose(Template.whole(256)(chips), wanted, atol=1e-4)
 
 
 def test_gradients_reach_every_chip_pixel_that_the_crop_shows() -> None:
