@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 from facesec_bench.data.read import Pixels
 from facesec_bench.interfaces import CHIP_LANDMARKS, CHIP_SIZE
 
-CHIP_VERSION = "1"
-"""Raise it whenever this file changes a pixel: cached chips carry it."""
-
 _MARGIN = 4  # pixels kept around the region the chip needs: the cubic kernel reaches 2
 
 

@@ -11,19 +11,17 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facesec_bench.asset_cache import cache_folder
-from facesec_bench.data import align, read
+from facesec_bench.data import align, detection, read
 from facesec_bench.data.detection import YuNet
 from facesec_bench.data.read import LeftOut, Remark
 from facesec_bench.interfaces import CHIP_SIZE
-
-_READ_VERSION = "1"
-"""Raise it whenever read.py decodes anything differently: cached chips carry it."""
 
 
 class Outcome(NamedTuple):
@@ -74,10 +72,17 @@ class ChipMaker:
 
     def _entry(self, digest: str) -> Path:
         if self._setting is None:
-            limits = [read.MAX_PIXELS, read.MIN_SIDE, _READ_VERSION, align.CHIP_VERSION]
-            text = json.dumps([self._detector.settings(), limits], sort_keys=True)
+            text = json.dumps([self._detector.settings(), code_version(read, detection, align)], sort_keys=True)
             self._setting = hashlib.sha256(text.encode()).hexdigest()[:16]
         return cache_folder() / "chips" / self._setting / digest[:2] / f"{digest}.npz"
+
+
+def code_version(*modules: ModuleType) -> str:
+    """sha256 over the sources of these modules: a version that nobody can forget to raise when a pixel changes."""
+    total = hashlib.sha256()
+    for module in modules:
+        total.update(Path(str(module.__file__)).read_bytes())
+    return total.hexdigest()
 
 
 def load(entry: Path) -> tuple[NDArray[np.uint8] | None, tuple[Remark, ...]] | None:

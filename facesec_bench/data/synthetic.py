@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -19,10 +20,10 @@ from torch import Tensor
 
 from facesec_bench import assets, seeds
 from facesec_bench.asset_cache import cache_folder
-from facesec_bench.data import Dataset
-from facesec_bench.data.align import CHIP_VERSION, make_chip, misfit
+from facesec_bench.data import Dataset, align, detection, nuisance
+from facesec_bench.data.align import make_chip, misfit
 from facesec_bench.data.assemble import digest, to_faces
-from facesec_bench.data.chips import write_atomically
+from facesec_bench.data.chips import code_version, write_atomically
 from facesec_bench.data.detection import YuNet
 from facesec_bench.data.nuisance import rephotograph
 from facesec_bench.data.read import LeftOut, Pixels
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from facesec_bench.generators.dcgan import DCGAN
     from facesec_bench.interfaces import FRTarget
 
-_VERSION = "1"  # raise it whenever this file or nuisance.py draws anything differently: cached sets carry it
 _BATCH = 32
 _PICTURE = 192
 """Side to which the generator's 64 pixels are enlarged, so that blur and JPEG act as on a photo; a chip's scale."""
@@ -115,7 +115,7 @@ class Synthetic:
         settings = {name: getattr(self, name) for name in names}
         weights = [assets.digest("dcgan"), assets.digest("sface")]
         # Not the torch version's business alone: another build may round a similarity across a threshold.
-        code = [_VERSION, CHIP_VERSION, torch.__version__, np.__version__]
+        code = [code_version(sys.modules[__name__], nuisance, detection, align), torch.__version__, np.__version__]
         text = json.dumps([settings, self.detector.settings(), weights, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
