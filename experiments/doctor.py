@@ -101,7 +101,13 @@ def _assets() -> list[Row]:
     rows: list[Row] = []
     needed = {"sface", "yunet", "dlib_resnet", "dcgan", "lpips_alex"}
     for status in assets.status():
-        state = "ok" if status.state in ("cached", "user file") else "missing" if status.asset.name in needed else "optional"
+        state = (
+            "ok"
+            if status.state in ("cached", "user file")
+            else "missing"
+            if status.asset.name in needed
+            else "optional"
+        )
         remedy = "" if state == "ok" else f"facesec assets fetch {status.asset.name}"
         rows.append((f"asset {status.asset.name}", state, status.state, remedy))
     return rows

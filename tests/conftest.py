@@ -69,6 +69,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     from facesec_bench import assets
 
     wanted = set(marker.args) or {"sface", "yunet", "dlib_resnet", "dcgan", "lpips_alex"}
-    missing = sorted(s.asset.name for s in assets.status() if s.asset.name in wanted and s.state not in ("cached", "user file"))
+    missing = sorted(
+        s.asset.name for s in assets.status() if s.asset.name in wanted and s.state not in ("cached", "user file")
+    )
     if missing:
         pytest.skip(f"weights not cached: {', '.join(missing)} (facesec assets fetch)")

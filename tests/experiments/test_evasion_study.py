@@ -3,11 +3,11 @@
 import math
 
 import pytest
+from conftest import made_up_faces
+
 from attacks.pgd import PGD
 from attacks.random_sign import RandomSign
-from conftest import made_up_faces
 from experiments.evasion import Curve, Design, Size, budget_name, evasion, plan_study
-
 from facesec_bench.data import Dataset
 from facesec_bench.errors import CalibrationError, ConfigError
 from facesec_bench.records import RunCard, write_scores
@@ -79,7 +79,9 @@ def test_no_kept_image_exceeds_its_budget(outcome):
 def test_success_is_recomputable_from_the_similarities_and_the_threshold(outcome):
     threshold = outcome.scores["threshold_far_1e-1/clean/toy1"].value
     similar = {
-        r.key: r.value for r in outcome.records if (r.measure, r.method, r.target) == ("dodging_similarity", "pgd", "toy1")
+        r.key: r.value
+        for r in outcome.records
+        if (r.measure, r.method, r.target) == ("dodging_similarity", "pgd", "toy1")
     }
     success = {
         r.key: r.value for r in outcome.records if (r.measure, r.method, r.target) == ("dodging_success", "pgd", "toy1")
