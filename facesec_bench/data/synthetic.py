@@ -114,7 +114,7 @@ class Synthetic:
         names = ("identities", "per_identity", "seed", "separation", "match", "jitter")
         settings = {name: getattr(self, name) for name in names}
         weights = [assets.digest("dcgan"), assets.digest("sface")]
-        # Not the torch version's business alone: another build may round a similarity across a threshold.
+        # The versions too: another build may round a similarity across a threshold.
         code = [code_version(sys.modules[__name__], nuisance, detection, align), torch.__version__, np.__version__]
         text = json.dumps([settings, self.detector.settings(), weights, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
