@@ -13,7 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facesec_bench.asset_manifest import Archive, Asset
@@ -115,11 +115,10 @@ def _run(command: list[str], archive: Archive, folder: Path, progress: Progress)
 def _bytes_under(folder: Path) -> int:
     """The size of the largest file under `folder`: the archive as it grows, wherever the client keeps it."""
     largest = 0
-    for path in folder.rglob("*"):
-        try:
-            largest = max(largest, path.lstat().st_size)
-        except OSError:  # the client moved it between listing and asking
-            continue
+    for parent, _, names in os.walk(folder):  # not rglob: it fails where the client removes a folder meanwhile
+        for name in names:
+            with suppress(OSError):  # moved between listing and asking
+                largest = max(largest, os.lstat(f"{parent}/{name}").st_size)
     return largest
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -256,3 +257,14 @@ def test_a_failing_client_shows_its_own_last_words(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo no route to host >&2; exit 7"]
     with pytest.raises(AssetError, match=r"exit code 7:\nno route to host"):
         asset_download._run(command, MANIFEST["dcgan"].archive, tmp_path, lambda done: None)
+
+
+def test_progress_survives_a_client_that_removes_its_folders_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asset_download, "_POLL_SECONDS", 0)
+    loop = "import pathlib, shutil\nfor i in range(400):\n p = pathlib.Path(f'd{i}/e/f/g'); p.mkdir(parents=True)\n"
+    command = [sys.executable, "-c", loop + " (p / 'file').write_bytes(b'12345678')\n shutil.rmtree(f'd{i}')"]
+    seen: list[int] = []
+    asset_download._run(command, MANIFEST["dcgan"].archive, tmp_path, seen.append)
+    assert seen
