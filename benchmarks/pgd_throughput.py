@@ -18,7 +18,7 @@ import torch
 from attacks.pgd import PGD
 from attacks.via_torchattacks import TorchAttacks
 from facesec_bench.goals import Aim
-from facesec_bench.interfaces import Faces, FRTarget
+from facesec_bench.interfaces import CHIP_SIZE, Faces, FRTarget
 from facesec_bench.seeds import generator
 
 TARGETS = {
@@ -45,8 +45,8 @@ def main() -> None:
 
     n, rng = options.images, generator(options.seed, "throughput")
     names = tuple(str(i) for i in range(n))
-    faces = Faces(torch.rand(n, 3, 192, 192, generator=rng), torch.arange(n), names, names)
-    gallery = Faces(torch.rand(n, 3, 192, 192, generator=rng), torch.arange(n), names, names)
+    faces = Faces(torch.rand(n, 3, CHIP_SIZE, CHIP_SIZE, generator=rng), torch.arange(n), names, names)
+    gallery = Faces(torch.rand(n, 3, CHIP_SIZE, CHIP_SIZE, generator=rng), torch.arange(n), names, names)
     aim = Aim("dodge", gallery.images, gallery.identities, gallery)
     target = load(options.target)
     rivals = {

@@ -135,7 +135,7 @@ _ASSETS = (
         19_054_480,
         "MIT",
         "FR target EfficientNet-B0 + ArcFace, 384-d (weak)",
-        "effnet_arcface/2",
+        "effnet_arcface/3",
     ),
     Asset(
         "dcgan",

@@ -2,7 +2,7 @@
 
 Conventions that hold everywhere:
 
-* A *chip* is an aligned face crop: float32 RGB in [0, 1], shape (3, 192, 192); a batch is (B, 3, 192, 192).
+* A *chip* is an aligned face crop: float32 RGB in [0, 1], shape (3, 224, 224); a batch is (B, 3, 224, 224).
 * An *embedding* is a unit vector; similarity is the cosine, so a dot product.
 * A *surrogate* is a target while it is attacked, a *victim* while it is judged. Both are `FRTarget`.
 * Randomness comes in as a `torch.Generator`; nothing seeds the world.
@@ -20,19 +20,19 @@ from torch import Tensor
 if TYPE_CHECKING:
     from facesec_bench.goals import Aim
 
-CHIP_SIZE = 192
+CHIP_SIZE = 224
 """Side of a chip in pixels. Every budget (eps) is counted in chip pixels."""
 
 CHIP_LANDMARKS: tuple[tuple[float, float], ...] = (
-    (69.5004, 80.1466),
-    (122.4996, 79.8534),
-    (96.1685, 110.2886),
-    (74.3957, 141.3159),
-    (118.2853, 141.0731),
+    (85.5004, 96.1466),
+    (138.4996, 95.8534),
+    (112.1685, 126.2886),
+    (90.3957, 157.3159),
+    (134.2853, 157.0731),
 )
 """Where the five landmarks lie in a chip, as (x, y) pixels: left eye, right eye, nose tip, left and right mouth corner
 (left and right as seen in the image). The ArcFace 112-pixel template scaled so that the eyes are 53 px apart, their
-midpoint at (96, 80): wide enough for the templates of all the targets (about 3.6 eye distances a side)."""
+midpoint at (112, 96): wide enough for the templates of all the targets (about 4.2 eye distances a side)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Faces:
     """Aligned faces: what every loader yields.
 
     Attributes:
-        images: (B, 3, 192, 192) float32 RGB chips in [0, 1].
+        images: (B, 3, 224, 224) float32 RGB chips in [0, 1].
         identities: (B,) int64, an index into `names`.
         keys: B stable ids, one per image, unique; they reappear in every record.
         names: the name of each identity.
@@ -105,7 +105,7 @@ class FRTarget(Protocol):
     digest: str  # sha256 of the weights as loaded; enters the run's fingerprint
 
     def embed(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
+        """(B, 3, 224, 224) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
         ...
 
 
@@ -141,5 +141,5 @@ class Evasion(Protocol):
     """A test-time attack on one photo: the config group `evasion`."""
 
     def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
-        """Perturbed chips (B, 3, 192, 192) in [0, 1], within the method's own budget around `faces.images`."""
+        """Perturbed chips (B, 3, 224, 224) in [0, 1], within the method's own budget around `faces.images`."""
         ...

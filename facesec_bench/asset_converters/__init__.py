@@ -33,7 +33,7 @@ def convert(converter: str, member: Path) -> Tensors:
         "sface/1": onnx_weights.sface,
         "mobilefacenet/1": onnx_weights.mobilefacenet,
         "dlib_resnet/1": dlib_dat.dlib_resnet,
-        "effnet_arcface/2": torch_files.effnet_arcface,
+        "effnet_arcface/3": torch_files.effnet_arcface,
         "dcgan/1": torch_files.dcgan,
         "lpips_alex/1": pickled_arrays.lpips,
         "lpips_vgg/1": pickled_arrays.lpips,

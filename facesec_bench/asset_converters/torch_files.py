@@ -35,10 +35,10 @@ def _fold(weight: Array, state: dict[str, Array], norm: str, axis: int) -> tuple
 
 
 def effnet_arcface(member: Path) -> dict[str, Array]:
-    """`features.*` in torchvision's names without BatchNorm, `neck.weight|bias`, `scale`; no ArcFace head.
+    """`features.*` in torchvision's names without BatchNorm, `neck.weight|bias`, `scale`, `shift`; no ArcFace head.
 
-    torchvision's pair (`<block>.0` convolution, `<block>.1` BatchNorm) becomes `<block>.0.weight|bias`. Of the
-    BatchNorm1d on the pooled features only `scale` (384,) is kept: its offset is the same for every face.
+    torchvision's pair (`<block>.0` convolution, `<block>.1` BatchNorm) becomes `<block>.0.weight|bias`. The
+    BatchNorm1d on the pooled features becomes `scale` and `shift` (384,).
     """
     state = _arrays(_read(member))
     tensors: dict[str, Array] = {}
@@ -52,8 +52,8 @@ def effnet_arcface(member: Path) -> dict[str, Array]:
             tensors[f"{out}.weight"], tensors[f"{out}.bias"] = _fold(array, state, norm, axis=0)
         else:  # squeeze-and-excitation: no BatchNorm, its own bias
             tensors[f"{out}.weight"], tensors[f"{out}.bias"] = array, state[f"{owner}.bias"]
-    scale, _ = _fold(np.ones(384), state, "embedding.1", axis=0)
-    return tensors | {"scale": scale}
+    scale, shift = _fold(np.ones(384), state, "embedding.1", axis=0)
+    return tensors | {"scale": scale, "shift": shift}
 
 
 def dcgan(member: Path) -> dict[str, Array]:

@@ -54,7 +54,7 @@ def make_chip(pixels: Pixels, landmarks: NDArray[np.float64]) -> Pixels:
         landmarks: (5, 2) as (x, y) pixels, in the order of CHIP_LANDMARKS.
 
     Returns:
-        (192, 192, 3) uint8 RGB.
+        (224, 224, 3) uint8 RGB.
     """
     matrix = similarity(landmarks, np.asarray(CHIP_LANDMARKS, dtype=np.float64))
     pixels, matrix = _crop(pixels, matrix)

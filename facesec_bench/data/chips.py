@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
     """What became of one photo.
 
     Attributes:
-        chip: (192, 192, 3) uint8 RGB; None where the photo was left out (the last remark says why).
+        chip: (224, 224, 3) uint8 RGB; None where the photo was left out (the last remark says why).
         remarks: repairs in the order they were made, and the reason of being left out.
         content: sha256 of the file's bytes; empty where it could not be read.
     """

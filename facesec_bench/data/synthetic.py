@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _BATCH = 32
 _PICTURE = 192
 """Side to which the generator's 64 pixels are enlarged, so that blur and JPEG act as on a photo; a chip's scale."""
+_SURROUNDINGS = 44
+"""Pixels added on each side of a picture."""
 _LEAST_YIELD = 0.05
 """Give up when fewer candidates than this pass."""
 _RETREAT = 0.8
@@ -154,7 +156,7 @@ class Synthetic:
         )
 
     def _take_photos(self, studio: _Studio, latents: Tensor, anchors: Tensor) -> Pixels:
-        """Chips (N * per_identity, 192, 192, 3), by identity; a photo that fails is drawn again with smaller noise."""
+        """Chips (N * per_identity, 224, 224, 3), by identity; a photo that fails is drawn again with smaller noise."""
         chips: list[Pixels | None] = [None] * (self.identities * self.per_identity)
         missing = list(range(len(chips)))
         for attempt in range(round(1 / _LEAST_YIELD)):
@@ -218,7 +220,7 @@ class _Studio:
         chips: dict[int, Pixels] = {}
         for i, image in enumerate(self.generator.generate(latents)):
             pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-            picture = np.asarray(cv2.resize(pixels, (_PICTURE, _PICTURE), interpolation=cv2.INTER_CUBIC), np.uint8)
+            picture = _surrounded(cv2.resize(pixels, (_PICTURE, _PICTURE), interpolation=cv2.INTER_CUBIC))
             if changes is not None:
                 picture = rephotograph(picture, changes[i], strength)
             try:
@@ -233,6 +235,17 @@ class _Studio:
         stacked = torch.from_numpy(np.stack(list(chips.values()))).permute(0, 3, 1, 2) / 255
         embeddings = dict(zip(chips, self.judge.embed(stacked), strict=True))
         return [_Shot(chips[i], embeddings[i]) if i in chips else None for i in range(len(latents))]
+
+
+def _surrounded(picture: NDArray[Any]) -> Pixels:
+    """Continue a picture beyond its edge by its blurred mirror image: a chip is wider than what the generator draws."""
+    wide = cv2.copyMakeBorder(picture, *[_SURROUNDINGS] * 4, cv2.BORDER_REFLECT_101)
+    inside = np.zeros(wide.shape[:2], np.float32)
+    inside[_SURROUNDINGS:-_SURROUNDINGS, _SURROUNDINGS:-_SURROUNDINGS] = 1
+    soft = cv2.GaussianBlur(cv2.dilate(inside, np.ones((9, 9))), (0, 0), 4)
+    weight = np.maximum(inside, soft)[:, :, None]
+    blurred = cv2.GaussianBlur(wide, (0, 0), _SURROUNDINGS / 4)
+    return np.asarray((weight * wide + (1 - weight) * blurred).round(), dtype=np.uint8)
 
 
 def _load(entry: Path) -> tuple[Pixels, str] | None:

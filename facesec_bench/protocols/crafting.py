@@ -102,7 +102,7 @@ def craft(
     batch_size: int = 16,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Perturb every source with one entry: (S, 3, 192, 192) float chips on the CPU, not yet rounded.
+    """Perturb every source with one entry: (S, 3, 224, 224) float chips on the CPU, not yet rounded.
 
     Raises:
         TargetError: if the attack returns another shape, leaves [0, 1] or is not finite.

@@ -14,7 +14,7 @@ from facesec_bench.search import borrowed
 def embed_all(
     target: FRTarget, chips: Tensor, *, device: torch.device | str = "cpu", batch_size: int = 32, label: str = ""
 ) -> Tensor:
-    """(N, 3, 192, 192) chips -> (N, D) unit embeddings on the CPU, without gradients.
+    """(N, 3, 224, 224) chips -> (N, D) unit embeddings on the CPU, without gradients.
 
     Raises:
         TargetError: where an embedding is not finite or not a unit vector; it is never scored.

@@ -51,7 +51,7 @@ class FRBenchTarget(nn.Module):
         )
 
     def embed(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
+        """(B, 3, 224, 224) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
         check_range(chips)
         crops = self.template(chips).clamp(0, 1) * 255
         found = self.pipeline(crops, need_crop=False, tta=())  # no flip average: one forward pass, one gradient

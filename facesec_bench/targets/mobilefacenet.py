@@ -84,6 +84,6 @@ class MobileFaceNet(nn.Module):
         return x.flatten(1)  # type: ignore[no-any-return]
 
     def embed(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) RGB in [0, 1] -> (B, 512) unit vectors, differentiable in the chips."""
+        """(B, 3, 224, 224) RGB in [0, 1] -> (B, 512) unit vectors, differentiable in the chips."""
         check_range(chips)
         return functional.normalize(self.features(self.template(chips)), dim=1)

@@ -80,7 +80,7 @@ class OnnxTarget(nn.Module):
         )
 
     def embed(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
+        """(B, 3, 224, 224) RGB in [0, 1] -> (B, D) unit vectors, differentiable in the chips."""
         return functional.normalize(self.network(self.preparation(chips)), dim=1)
 
 

@@ -73,7 +73,7 @@ class Preparation(nn.Module):
         self.words = f"255 x - {mean}, divided by {std}; {channels}, {layout}"
 
     def forward(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) RGB in [0, 1] -> the network's input."""
+        """(B, 3, 224, 224) RGB in [0, 1] -> the network's input."""
         check_range(chips)
         return self.from_crops(self.template(chips))
 

@@ -68,6 +68,6 @@ class SFace(nn.Module):
         return self.linear(self.convs((crops * 255 - 127.5) / 128).flatten(1))  # type: ignore[no-any-return]
 
     def embed(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) RGB in [0, 1] -> (B, 128) unit vectors, differentiable in the chips."""
+        """(B, 3, 224, 224) RGB in [0, 1] -> (B, 128) unit vectors, differentiable in the chips."""
         check_range(chips)
         return functional.normalize(self.features(self.template(chips)), dim=1)

@@ -76,7 +76,7 @@ class Template(nn.Module):
         return cls(points, size, padding="border")  # an enlarged rim must not fade to black
 
     def forward(self, chips: Tensor) -> Tensor:
-        """(B, 3, 192, 192) -> (B, 3, size, size).
+        """(B, 3, 224, 224) -> (B, 3, size, size).
 
         Raises:
             TargetError: another shape, or numbers that are not floating point.

@@ -48,7 +48,7 @@ class ToyTarget(nn.Module):
     def embed(self, chips: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, 64) unit vectors; H and W at least 48."""
         fits = chips.shape[-2] == chips.shape[-1] and chips.shape[-1] % 48 == 0
-        # The same pooling either way; the adaptive one is four times as slow and chips (192) do not need it.
+        # The same pooling either way; the adaptive one is four times as slow and chips (224) do not need it.
         small = (
             functional.avg_pool2d(chips, chips.shape[-1] // 48) if fits else functional.adaptive_avg_pool2d(chips, 48)
         )

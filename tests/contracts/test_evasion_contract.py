@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional
 
 from facesec_bench.goals import Aim
-from facesec_bench.interfaces import Evasion, Faces
+from facesec_bench.interfaces import CHIP_SIZE, Evasion, Faces
 from facesec_bench.seeds import generator
 from facesec_bench.targets.toy import ToyTarget
 
@@ -45,7 +45,7 @@ def photos(people: int = 3) -> tuple[Faces, torch.Tensor]:
     """One smooth random photo of each person, and another photo of each."""
     rng = generator(0, "contract photos")
     coarse = torch.rand(people, 3, 12, 12, generator=rng)
-    images = functional.interpolate(coarse, 192, mode="bicubic").clamp(0, 1)
+    images = functional.interpolate(coarse, CHIP_SIZE, mode="bicubic").clamp(0, 1)
     noise = 0.02 * torch.randn(images.shape, generator=rng)
     others = (0.9 * torch.roll(images, 2, -1) + 0.03 + noise).clamp(0, 1)
     keys = tuple(f"p{i}" for i in range(people))
@@ -154,4 +154,4 @@ def test_an_ensemble_is_accepted(path: Path):
     faces, aim = aim_of("dodge")
     one = Aim("dodge", aim.references[:1], aim.labels[:1], aim.gallery)
     result = build(path)(faces.select([0]), one, [ToyTarget(0), ToyTarget(1)], generator(1, "contract"))
-    assert result.shape == (1, 3, 192, 192)
+    assert result.shape == (1, 3, 224, 224)

@@ -63,16 +63,18 @@ def test_a_photo_of_another_scale_gives_the_same_chip() -> None:
 
 
 def test_a_large_face_is_averaged_down_and_not_sampled_with_gaps() -> None:
-    board = (np.indices((192 * 8, 192 * 8)).sum(0) % 2 * 255).astype(np.uint8)  # finer than the chip can show: grey
+    board = (np.indices((CHIP_SIZE * 8, CHIP_SIZE * 8)).sum(0) % 2 * 255).astype(
+        np.uint8
+    )  # finer than the chip can show: grey
     chip = make_chip(np.repeat(board[:, :, None], 3, 2), (TEMPLATE + 0.5) * 8 - 0.5)
     assert np.abs(chip.astype(float) - 127.5).max() < 3
 
 
 def test_a_rotated_photo_is_turned_back() -> None:
-    wide = smooth(384, 384, 1)
-    matrix = cv2.getRotationMatrix2D((192, 192), 30, 1.0)
-    turned = cv2.warpAffine(wide, matrix, (384, 384), flags=cv2.INTER_CUBIC)
-    inside = TEMPLATE + 96
+    wide = smooth(448, 448, 1)
+    matrix = cv2.getRotationMatrix2D((224, 224), 30, 1.0)
+    turned = cv2.warpAffine(wide, matrix, (448, 448), flags=cv2.INTER_CUBIC)
+    inside = TEMPLATE + 112
     difference = make_chip(turned, apply(matrix, inside)).astype(float) - make_chip(wide, inside)
     assert np.abs(difference[8:-8, 8:-8]).mean() < 1.0
 
@@ -84,8 +86,8 @@ def test_a_chip_beyond_the_photo_repeats_its_edge() -> None:
 
 
 def test_a_photo_wider_than_opencv_can_warp_still_gives_its_chip() -> None:
-    picture = np.zeros((200, 40_000, 3), np.uint8)
-    picture[:192, 39_000 : 39_000 + 192] = smooth(CHIP_SIZE, CHIP_SIZE, 1)
+    picture = np.zeros((240, 40_000, 3), np.uint8)
+    picture[:CHIP_SIZE, 39_000 : 39_000 + CHIP_SIZE] = smooth(CHIP_SIZE, CHIP_SIZE, 1)
     chip = make_chip(picture, TEMPLATE + np.array([39_000, 0]))
     np.testing.assert_array_equal(chip[:, 4:-4], smooth(CHIP_SIZE, CHIP_SIZE, 1)[:, 4:-4])
 

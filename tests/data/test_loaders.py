@@ -18,7 +18,7 @@ from facesec_bench.data.lfw import LFW, read_pairs
 from facesec_bench.data.read import LeftOut
 from facesec_bench.data.skipped import LEFT_OUT, REPAIRED, count_by_reason, write_skipped
 from facesec_bench.errors import ConfigError, DataError
-from facesec_bench.interfaces import CHIP_LANDMARKS
+from facesec_bench.interfaces import CHIP_LANDMARKS, CHIP_SIZE
 
 
 class Played(YuNet):
@@ -33,7 +33,7 @@ class Played(YuNet):
         Played.asked += 1
         if pixels.max() == 0:
             raise LeftOut("no_face", "black")
-        landmarks = np.array(CHIP_LANDMARKS) * min(pixels.shape[:2]) / 192
+        landmarks = np.array(CHIP_LANDMARKS) * min(pixels.shape[:2]) / CHIP_SIZE
         return Face(np.array([0, 0, 50, 50.0]), landmarks, 0.9), []
 
 
@@ -95,7 +95,7 @@ def test_a_messy_folder_gives_every_face_and_a_reason_for_the_rest(tmp_path: Pat
 def test_chips_are_exact_multiples_of_one_255th(tmp_path: Path) -> None:
     photo(tmp_path / "p/ann/a.png")
     images = Folder(str(tmp_path / "p"), Played())().faces.images
-    assert images.dtype == torch.float32 and images.shape == (1, 3, 192, 192)
+    assert images.dtype == torch.float32 and images.shape == (1, 3, 224, 224)
     assert torch.equal(images, (images * 255).round() / 255)
 
 

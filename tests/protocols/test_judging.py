@@ -16,9 +16,7 @@ def unit(*degrees: float) -> torch.Tensor:
 
 
 # photos 0..2 of person a (reference, judge, source), 3..5 of person b
-FACES = Faces(
-    torch.zeros(6, 3, 4, 4), torch.tensor([0, 0, 0, 1, 1, 1]), tuple(f"k{i}" for i in range(6)), ("a", "b")
-)
+FACES = Faces(torch.zeros(6, 3, 4, 4), torch.tensor([0, 0, 0, 1, 1, 1]), tuple(f"k{i}" for i in range(6)), ("a", "b"))
 ROLES = Roles({0: 0, 1: 3}, {0: (1,), 1: (4,)}, (2, 5), (1, 0), {})
 CLEAN = unit(0, 0, 10, 90, 90, 80)
 

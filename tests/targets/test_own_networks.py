@@ -51,7 +51,7 @@ def test_an_onnx_target_gives_what_onnxruntime_gives_on_the_same_crops(tmp_path:
 
     file = graph_file(tmp_path / "net.onnx")
     target = OnnxTarget(str(file), input_size=32, mean=[100, 110, 120], std=[50, 60, 70], channels="bgr")
-    chips = torch.rand(2, 3, 192, 192)
+    chips = torch.rand(2, 3, 224, 224)
     crops = target.preparation.template(chips).numpy()
     session = onnxruntime.InferenceSession(str(file))
     for row, crop in zip(target.embed(chips), crops, strict=True):
@@ -63,7 +63,7 @@ def test_an_onnx_target_gives_what_onnxruntime_gives_on_the_same_crops(tmp_path:
 @pytest.mark.parametrize("reshape", [[1, -1], [1, DIMENSION]])
 def test_a_final_reshape_that_merges_the_batch_is_mended(tmp_path: Path, reshape: list[int]) -> None:
     target = OnnxTarget(str(graph_file(tmp_path / "net.onnx", reshape)), input_size=32)
-    chips = torch.rand(3, 3, 192, 192)
+    chips = torch.rand(3, 3, 224, 224)
     together = target.embed(chips)
     assert together.shape == (3, DIMENSION)
     assert torch.allclose(together, torch.cat([target.embed(chips[i : i + 1]) for i in range(3)]), atol=1e-6)
@@ -129,7 +129,7 @@ def test_a_factory_target_carries_the_weights_of_the_file(tmp_path: Path, suffix
         save_file(source.state_dict(), file)
     key = "state" if suffix == ".pth" else None
     target = factory_target(Small, weights=str(file), state_key=key, arguments={"width": 4})
-    chips = torch.rand(2, 3, 192, 192)
+    chips = torch.rand(2, 3, 224, 224)
     wanted = nn.functional.normalize(source(target.preparation(chips)), dim=1)
     assert torch.allclose(target.embed(chips), wanted, atol=1e-6)
     assert target.card.dimension == 4

@@ -169,7 +169,7 @@ def photos() -> Path:
 
 @pytest.fixture(scope="module")
 def real() -> tuple[Tensor, Tensor]:
-    """Chips (100, 3, 192, 192) and identities of lfw100, as the loader gives them."""
+    """Chips (100, 3, 224, 224) and identities of lfw100, as the loader gives them."""
     from facesec_bench.data.detection import YuNet
     from facesec_bench.data.folder import Folder
 
@@ -179,9 +179,8 @@ def real() -> tuple[Tensor, Tensor]:
     return faces.images, faces.identities
 
 
-# Measured: 1.0000, 0.9995, 0.9999, 0.9178. EfficientNet's goal was 0.92, which only a wider crop than the chip reaches
-# (0.925): its bound guards what there is.
-LEAST_AUC = {"sface": 0.999, "dlib_resnet": 0.999, "mobilefacenet": 0.999, "effnet_arcface": 0.915}
+# Measured: AUCS
+LEAST_AUC = {"sface": 0.999, "dlib_resnet": 0.999, "mobilefacenet": 0.999, "effnet_arcface": 0.92}
 
 
 @pytest.mark.assets

@@ -73,17 +73,17 @@ def test_gradients_reach_every_chip_pixel_that_the_crop_shows() -> None:
     assert bool((torch.nn.functional.max_pool2d(inner, 2) > 0).all())
 
 
-@pytest.mark.parametrize("shape", [(3, 192, 192), (1, 3, 112, 112), (1, 1, 192, 192)])
+@pytest.mark.parametrize("shape", [(3, 224, 224), (1, 3, 112, 112), (1, 1, 192, 192)])
 def test_another_shape_is_refused_in_words(shape: tuple[int, ...]) -> None:
-    with pytest.raises(TargetError, match="192"):
+    with pytest.raises(TargetError, match="224"):
         Template(ARCFACE_112, 112)(torch.zeros(shape))
 
 
 def test_eight_bit_values_are_refused() -> None:
     with pytest.raises(TargetError, match="Divide 8-bit"):
-        Template(ARCFACE_112, 112)(torch.zeros(1, 3, 192, 192, dtype=torch.uint8))
+        Template(ARCFACE_112, 112)(torch.zeros(1, 3, 224, 224, dtype=torch.uint8))
     with pytest.raises(TargetError, match="255"):
         check_range(torch.tensor([0.0, 255.0]))
     with pytest.raises(TargetError):
         check_range(torch.tensor([float("nan")]))
-    check_range(torch.empty(0, 3, 192, 192))
+    check_range(torch.empty(0, 3, 224, 224))
