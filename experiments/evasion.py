@@ -165,7 +165,7 @@ def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, d
                 entries.append(Entry(budget_name(name, eps), make(name, eps), (surrogate,), victims, float(eps)))
     used = sorted({entry.eps_255 for entry in entries if entry.eps_255 is not None} or {PLAIN_BUDGET_255})
     controls = [Entry(budget_name(CONTROL, e), make(CONTROL, e), (), tuple(targets), e) for e in used]
-    return controls + entries
+    return entries + controls
 
 
 def budget(method: Evasion) -> float | None:
@@ -183,7 +183,9 @@ def budget_name(name: str, eps: float | None) -> str:
 
 
 def shown(entry: Entry, targets: list[str]) -> bool:
-    """Whether an entry gets images in the report: judged first by the first target, alone or by its ensemble."""
+    """Whether an entry gets images in the report: at the plain budget, judged first by the first target."""
+    if entry.eps_255 not in (PLAIN_BUDGET_255, None):
+        return False
     sets = ((), (targets[0],))
     ensemble = len(entry.surrogates) > 1 and entry.victims[0] == targets[0]
     return entry.surrogates in sets or ensemble

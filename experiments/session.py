@@ -12,7 +12,6 @@ from typing import Any
 
 import hydra
 import torch
-from facesec_bench.reporting.summary import text_summary
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.run import accepted, build_methods
@@ -23,6 +22,7 @@ from facesec_bench.errors import ConfigError
 from facesec_bench.interfaces import FRTarget
 from facesec_bench.records import Outcome, RunCard
 from facesec_bench.reporting import build
+from facesec_bench.reporting.summary import text_summary
 from facesec_bench.runs import Run
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "onnxruntime", "hydra-core", "mlflow")
@@ -138,9 +138,6 @@ class Session:
             },
             targets={name: asdict(t.card) | {"digest": t.digest} for name, t in targets.items()},
         )
-        for name, target in targets.items():
-            if target.card.note:
-                card.notes.append(f"{name}: {target.card.note}")
         return card
 
     def _method_cards(self, group: str) -> dict[str, dict[str, Any]]:
@@ -161,7 +158,11 @@ class Session:
 
     def _report(self, folder: Path) -> None:
         if self.resolved["report"]:
-            files = build([folder], self.results / "reports" / folder.name, f"{self.resolved['name']}: {folder.name}")
+            files = build(
+                [folder],
+                self.results / "reports" / folder.name,
+                f"{self.resolved['name']} on {RunCard.read(folder).data['name']}".capitalize(),
+            )
             print(text_summary(folder))
             print(f"Report: {files.html}")
 

@@ -239,12 +239,13 @@ class _Studio:
 
 def _surrounded(picture: NDArray[Any]) -> Pixels:
     """Continue a picture beyond its edge by its blurred mirror image: a chip is wider than what the generator draws."""
-    wide = cv2.copyMakeBorder(picture, *[_SURROUNDINGS] * 4, cv2.BORDER_REFLECT_101)
+    side = _SURROUNDINGS
+    wide = cv2.copyMakeBorder(picture, side, side, side, side, cv2.BORDER_REFLECT_101)
     inside = np.zeros(wide.shape[:2], np.float32)
-    inside[_SURROUNDINGS:-_SURROUNDINGS, _SURROUNDINGS:-_SURROUNDINGS] = 1
+    inside[side:-side, side:-side] = 1
     soft = cv2.GaussianBlur(cv2.dilate(inside, np.ones((9, 9))), (0, 0), 4)
     weight = np.maximum(inside, soft)[:, :, None]
-    blurred = cv2.GaussianBlur(wide, (0, 0), _SURROUNDINGS / 4)
+    blurred = cv2.GaussianBlur(wide, (0, 0), side / 4)
     return np.asarray((weight * wide + (1 - weight) * blurred).round(), dtype=np.uint8)
 
 

@@ -63,10 +63,10 @@ def frechet_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(f"frechet_distance wants (N, D) and (M, D) with N, M >= 2; found {a.shape} and {b.shape}.")
     # With X the centred rows, C = X'X / (N - 1), so tr (C_x C_y)^(1/2) is the sum of the singular values of X Y' over
-    # sqrt((N - 1)(M - 1)); a QR step first keeps that matrix no larger than D x D. Exact where covariances are singular.
+    # sqrt((N - 1)(M - 1)); a QR step first keeps that matrix no larger than D x D. Exact for singular covariances.
     centred = (a - a.mean(0)) / np.sqrt(len(a) - 1), (b - b.mean(0)) / np.sqrt(len(b) - 1)
-    left, right = (np.linalg.qr(z, mode="r") for z in centred)
-    cross = np.linalg.svd(left @ right.T, compute_uv=False).sum()
+    left, right = (np.asarray(np.linalg.qr(z, mode="r")) for z in centred)
+    cross = float(np.linalg.svd(left @ right.T, compute_uv=False).sum())
     spread = sum((z**2).sum() for z in centred)
     return max(0.0, float(((a.mean(0) - b.mean(0)) ** 2).sum() + spread - 2.0 * cross))
 

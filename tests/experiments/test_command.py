@@ -135,7 +135,8 @@ def test_help_and_list_load_no_torch_and_no_mlflow():
         "import sys; from typer.testing import CliRunner; from experiments.cli import app;"
         "r = CliRunner().invoke(app, ['--help']); l = CliRunner().invoke(app, ['list']);"
         "assert r.exit_code == 0 == l.exit_code and 'pgd' in l.stdout;"
-        "heavy = {'torch', 'mlflow', 'hydra', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+        "heavy = {'torch', 'mlflow', 'hydra', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from conftest import made_up_faces
 
 from attacks.pgd import PGD
 from attacks.random_sign import RandomSign
+from conftest import made_up_faces
 from experiments.evasion import Curve, Design, Size, budget_name, evasion, plan_study
 from facesec_bench.data import Dataset
 from facesec_bench.errors import CalibrationError, ConfigError
@@ -104,7 +104,7 @@ def test_without_a_white_box_no_victim_judges_its_own_surrogate(tmp_path, study_
 
 
 def test_a_rate_with_too_few_pairs_stops_the_study_before_any_attack(tmp_path, study_faces):
-    with pytest.raises(CalibrationError, match="FAR 0.001: found 375 impostor pairs, needed 10000"):
+    with pytest.raises(CalibrationError, match=r"FAR 0\.001: found 375 impostor pairs, needed 10000"):
         study(tmp_path, study_faces, Design(far=0.001, fars=(0.001,)))
     assert not (tmp_path / "images").exists()
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import made_up_faces
 
+from conftest import made_up_faces
 from facesec_bench.data import Dataset
 from facesec_bench.errors import CalibrationError
 from facesec_bench.interfaces import Faces
