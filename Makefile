@@ -39,12 +39,14 @@ types: .venv/ready
 
 check: lint types test
 
-# uv is only needed here. The override lets torchattacks and mlflow share one requests.
+# uv is only needed here. The override lets torchattacks and mlflow share one requests; the torch pair is the tested one.
 lock:
 	echo 'requests>=2.32' > .override.txt
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --override .override.txt \
+	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > .constraint.txt
+	uv pip compile pyproject.toml --extra torchattacks --extra dev --universal --python-version 3.11 \
+	  --override .override.txt --constraint .constraint.txt \
 	  --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
-	rm .override.txt
+	rm .override.txt .constraint.txt
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -125,6 +125,9 @@ def evasion(
             add_to(outcome, found)
             thresholds[name] = found.threshold(design.far)
             clean[name] = _embed_roles(target, dataset, roles, device, size.batch_size)
+    for network in (lpips, inception):
+        if isinstance(network, torch.nn.Module):
+            network.to(device)
     evaluation = Evaluation(
         dataset.faces, roles, targets, thresholds, clean, run.seed, device, size.batch_size, lpips, inception
     )

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.run import accepted, build_methods
 from facesec_bench import runs
+from facesec_bench.asset_download import sha256
 from facesec_bench.data import Dataset
 from facesec_bench.data.skipped import count_by_reason, write_skipped
 from facesec_bench.errors import ConfigError
@@ -112,7 +113,8 @@ class Session:
 
     def _digests(self, dataset: Dataset, targets: Mapping[str, FRTarget]) -> dict[str, str]:
         code = runs.code_digest(self.roots, self.report_only)
-        return {"code": code, "data": dataset.digest} | {f"target:{n}": t.digest for n, t in targets.items()}
+        files = {f"file:{path}": sha256(path) for path in _weight_files(self.resolved["study"])}
+        return {"code": code, "data": dataset.digest} | {f"target:{n}": t.digest for n, t in targets.items()} | files
 
     def _card(self, folder: Path, print_: str, seed: int, dataset: Dataset, targets: Mapping[str, FRTarget]) -> RunCard:
         faces = dataset.faces
@@ -165,6 +167,14 @@ class Session:
             )
             print(text_summary(folder))
             print(f"Report: {files.html}")
+
+
+def _weight_files(config: Any) -> list[Path]:
+    """Files named by a `weights` key anywhere in a recipe's configuration (LPIPS, Inception)."""
+    if not isinstance(config, Mapping):
+        return []
+    named = [Path(value).expanduser() for key, value in config.items() if key == "weights" and value]
+    return [p for p in named if p.is_file()] + [p for value in config.values() for p in _weight_files(value)]
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -120,13 +120,15 @@ def _fidelity(
             method=method,
             victim=victim,
             lpips=e.lpips,
+            device=e.device,
         )
     else:
         outcome.records += [r._replace(method=method, target=victim) for r in known if r.target == entry.victims[0]]
     clean = e.clean[victim][list(e.roles.sources)]
     outcome.whole_set("frechet_fr", method, victim, Score(fidelity.frechet(embedded, clean), NAN, NAN, len(embedded)))
     if e.inception is not None:
-        value = fidelity.frechet(e.inception(kept), e.inception(sources))
+        features = [e.inception(images.to(e.device)).cpu() for images in (kept, sources)]
+        value = fidelity.frechet(*features)
         outcome.whole_set("fid", method, victim, Score(value, NAN, NAN, len(kept)))
 
 

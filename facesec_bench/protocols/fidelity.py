@@ -22,6 +22,7 @@ def judge(
     method: str,
     victim: str,
     lpips: Distance | None,
+    device: torch.device | str = "cpu",
 ) -> list[Record]:
     """Per image: "psnr" (dB), "ssim", "linf_255" and, if given, "lpips", of the kept image against its source.
 
@@ -35,7 +36,7 @@ def judge(
     }
     if lpips is not None:
         with torch.no_grad():
-            measured["lpips"] = lpips(kept, sources).cpu().numpy()
+            measured["lpips"] = lpips(kept.to(device), sources.to(device)).cpu().numpy()
     return [
         Record(key, identity, method, victim, measure, float(values[i]))
         for measure, values in measured.items()
