@@ -51,10 +51,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Curve:
-    """White-box success against the budget: methods x surrogates x budgets beside the configured one."""
+    """White-box success against the budget: methods x surrogates x budgets beside the configured one.
 
-    methods: Sequence[str] = ()
-    surrogates: Sequence[str] = ()
+    None stands for the first method or target that is configured.
+    """
+
+    methods: Sequence[str] | None = None
+    surrogates: Sequence[str] | None = None
     eps_255: Sequence[float] = ()
 
 
@@ -67,7 +70,7 @@ class Design:
         fars: all rates that are calibrated.
         white_box: whether a victim may be its own surrogate; those rows carry no "@".
         transfer: whether every surrogate is judged by the other targets, and leave-one-out ensembles are built.
-        ensemble_members: targets that may sit in an ensemble; None for all.
+        not_in_ensembles: targets that never sit in an ensemble, such as weak ones.
         calibration_share: share of identities kept apart for calibration only; 0 calibrates on all clean pairs.
     """
 
@@ -76,7 +79,7 @@ class Design:
     goals: Sequence[GoalName] = ("dodge", "impersonate")
     white_box: bool = True
     transfer: bool = True
-    ensemble_members: Sequence[str] | None = None
+    not_in_ensembles: Sequence[str] = ()
     calibration_share: float = 0.0
     curve: Curve = field(default_factory=Curve)
 
@@ -144,10 +147,11 @@ def evasion(
 
 def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, design: Design) -> list[Entry]:
     """All entries: each method with all its surrogate sets, the budget curve, and a control for every budget used."""
-    members = list(targets if design.ensemble_members is None else design.ensemble_members)
-    _check(members, targets, "target")
-    _check(design.curve.surrogates, targets, "target")
-    _check(design.curve.methods, methods, "evasion")
+    members = [name for name in targets if name not in design.not_in_ensembles]
+    surrogates = targets[:1] if design.curve.surrogates is None else design.curve.surrogates
+    curve_methods = list(methods)[:1] if design.curve.methods is None else design.curve.methods
+    _check(surrogates, targets, "target")
+    _check(curve_methods, methods, "evasion")
     entries: list[Entry] = []
     for name, method in methods.items():
         eps = budget(method)
@@ -160,9 +164,9 @@ def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, d
             transfer=design.transfer,
             ensemble_members=members,
         )
-    for name in design.curve.methods:
+    for name in curve_methods:
         for eps in design.curve.eps_255:
-            for surrogate in design.curve.surrogates if eps != budget(methods[name]) else ():
+            for surrogate in surrogates if eps != budget(methods[name]) else ():
                 others = [t for t in targets if t != surrogate] if design.transfer else []
                 victims = (*([surrogate] if design.white_box else []), *others)
                 entries.append(Entry(budget_name(name, eps), make(name, eps), (surrogate,), victims, float(eps)))

@@ -172,7 +172,6 @@ def test_white_box_pgd_on_real_photos_succeeds_and_its_control_does_not(facesec,
         "evasion.pgd.steps=10",
         "size.sources_per_identity=1",
         "study.design.transfer=false",
-        "study.design.ensemble_members=null",
         "study.design.curve.eps_255=[]",
         "report=false",
     )

@@ -142,4 +142,17 @@ def test_a_stored_calibration_is_reused(tmp_path, study_faces, monkeypatch):
 
 def test_a_name_that_is_not_configured_is_refused():
     with pytest.raises(ConfigError, match="nobody"):
-        plan_study(["a", "b"], {}, make, Design(ensemble_members=("nobody",)))
+        plan_study(["a", "b"], {}, make, Design(curve=Curve(surrogates=("nobody",))))
+
+
+def test_the_curve_takes_the_first_method_and_target_unless_told_otherwise():
+    entries = plan_study(["a", "b"], {"pgd": make("pgd", 8.0)}, make, Design(curve=Curve(eps_255=(4,))))
+    assert [e.surrogates for e in entries if e.method == "pgd_eps4"] == [("a",)]
+
+
+def test_a_target_kept_out_of_ensembles_is_still_attacked_alone_and_judges():
+    names = ["a", "b", "c", "weak"]
+    entries = plan_study(names, {"pgd": make("pgd", 8.0)}, make, Design(not_in_ensembles=("weak", "absent")))
+    ensembles = {e.surrogates: e.victims for e in entries if len(e.surrogates) > 1}
+    assert ensembles[("a", "b", "c")] == ("weak",) and ensembles[("a", "b")] == ("c",)
+    assert ("weak",) in {e.surrogates for e in entries}
