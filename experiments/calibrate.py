@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -24,7 +23,7 @@ def calibrate(
     targets: dict[str, FRTarget],
     *,
     fars: Sequence[float],
-    store: Path,
+    store: CalibrationStore,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
 ) -> Outcome:
@@ -51,18 +50,17 @@ def calibrated(
     dataset: Dataset,
     fars: Sequence[float],
     *,
-    store: Path,
+    store: CalibrationStore,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
 ) -> Calibration:
     """The stored calibration of this target, data set and rates, or a new one, stored; noted on the run's card."""
-    shelf = CalibrationStore(store)
-    found = shelf.load(target, dataset, fars)
+    found = store.load(target, dataset, fars)
     if found is None:
         chips = dataset.faces.images
         embeddings = embed_all(target, chips, device=device, batch_size=batch_size, label=f"calibrating {target.name}")
         found = calibrate_target(target, dataset, embeddings, fars)
-        shelf.save(found, target, dataset, fars)
+        store.save(found, target, dataset, fars)
     run.card.calibration[target.name] = [dict(point) for point in found.points]
     for point in found.points:
         if point["status"] == "refused":

@@ -40,7 +40,11 @@ def run(context: typer.Context) -> None:
     if sweep:
         os.environ["FACESEC_SWEEP"] = uuid.uuid4().hex[:12]
     sys.argv = ["facesec run", *arguments]
-    from experiments import run as runner
+    try:
+        from experiments import run as runner
+    except FacesecError as error:  # a room that is not ours
+        print(f"facesec: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
     crashed = True
     try:
@@ -51,19 +55,11 @@ def run(context: typer.Context) -> None:
         raise typer.Exit(130) from None
     finally:
         if sweep:
-            _close_sweep(failed=crashed or bool(runner.failures))
+            # Here, as Hydra's own hook is not called after a failed job.
+            for tracker in runner.trackers[-1:]:
+                tracker.close_sweep(failed=crashed or bool(runner.failures))
     if runner.failures:
         raise typer.Exit(1)
-
-
-def _close_sweep(failed: bool) -> None:
-    """End the sweep's MLflow parent here: Hydra's own hook is not called after a failed job."""
-    if "mlflow" not in sys.modules:  # no job of this process logged to MLflow
-        return
-    from experiments.run import results_folder
-    from facesec_bench.tracking import MLflowTracker
-
-    MLflowTracker(results_folder()).close_sweep(failed)
 
 
 @app.command("list")

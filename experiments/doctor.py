@@ -129,6 +129,6 @@ def _folders() -> list[Row]:
             else f"make it writable, or set {'FACESEC_RESULTS' if name == 'results' else 'FACESEC_CACHE'}"
         )
         rows.append((name, "ok" if writable else "missing", str(folder), remedy))
-    offline = os.environ.get("FACESEC_OFFLINE") == "1"
+    offline = assets.offline()
     rows.append(("network", "ok", "never touched (FACESEC_OFFLINE=1)" if offline else "used for assets only", ""))
     return rows

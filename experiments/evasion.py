@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.calibrate import add_to, calibrated, restricted
 from facesec_bench.data import Dataset
-from facesec_bench.data.splits import disjoint
+from facesec_bench.data.splits import disjoint, from_column
 from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.interfaces import Evasion, FRTarget
 from facesec_bench.metrics.scores import summarise
 from facesec_bench.progress import track
+from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.protocols.crafting import Entry, GoalName, plan
 from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.protocols.evasion import Evaluation, attack, clean_records, without_pairs
@@ -93,7 +95,7 @@ def evasion(
     make: Make,
     design: Design,
     size: Size,
-    store: Path,
+    store: CalibrationStore,
     device: torch.device | str = "cpu",
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
     inception: Callable[[Tensor], Tensor] | None = None,
@@ -107,6 +109,7 @@ def evasion(
         ConfigError: a name in the design that is not among the targets or methods.
     """
     entries = plan_study(list(targets), evasion, make, design)
+    run.card.methods = method_cards(entries, run.card.methods)
     calibration_data, among, apart = _split(dataset, design.calibration_share, run.seed)
     roles = assign(
         dataset.faces,
@@ -154,6 +157,8 @@ def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, d
     _check(curve_methods, methods, "evasion")
     entries: list[Entry] = []
     for name, method in methods.items():
+        if name == CONTROL:  # it always runs, once a budget
+            continue
         eps = budget(method)
         entries += plan(
             budget_name(name, eps),
@@ -171,8 +176,50 @@ def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, d
                 victims = (*([surrogate] if design.white_box else []), *others)
                 entries.append(Entry(budget_name(name, eps), make(name, eps), (surrogate,), victims, float(eps)))
     used = sorted({entry.eps_255 for entry in entries if entry.eps_255 is not None} or {PLAIN_BUDGET_255})
+    _whole_levels(entries)
     controls = [Entry(budget_name(CONTROL, e), make(CONTROL, e), (), tuple(targets), e) for e in used]
-    return entries + controls
+    return _distinct(entries + controls)
+
+
+def _distinct(entries: list[Entry]) -> list[Entry]:
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    for entry in entries:
+        if (entry.method, entry.surrogates) in seen:
+            surrogates = "+".join(entry.surrogates) or "no surrogate"
+            raise ConfigError(
+                f"Found {entry.method} on {surrogates} twice, wanted each entry once: its images would be counted "
+                "twice. Take the repeated budget out of the curve."
+            )
+        seen.add((entry.method, entry.surrogates))
+    return entries
+
+
+def _whole_levels(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        eps = getattr(entry.attack, "eps_255", None)
+        if eps is not None and float(eps) != int(eps):
+            raise ConfigError(
+                f"{entry.method}: found eps_255={eps:g}, wanted whole grey levels: images are judged as 8-bit "
+                "files, and rounding would leave the budget."
+            )
+
+
+def method_cards(entries: Sequence[Entry], known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For every method of the plan, by its name with the budget: what it is (`known`, by plain name) and its budget."""
+    cards = {}
+    for entry in entries:
+        plain = re.sub(r"_eps[0-9.e+-]+$", "", entry.method)
+        rms = getattr(entry.attack, "rms_255", None) is not None
+        norm = "none" if entry.eps_255 is None else "rms" if rms else "linf"
+        cards[entry.method] = (
+            {"title": plain, "source": ""}
+            | known.get(plain, {})
+            | {
+                "eps_255": entry.eps_255,
+                "norm": norm,
+            }
+        )
+    return cards
 
 
 def budget(method: Evasion) -> float | None:
@@ -203,7 +250,8 @@ def _attack(run: Run, evaluation: Evaluation, entry: Entry, design: Design, exam
         part = attack(evaluation, entry, design.goals, run.folder, examples)
     except FacesecError as error:
         # One method that cannot run must not cost the others; its scores stay NaN with n = 0 and the report says why.
-        run.note(f"{entry.method} on {'+'.join(entry.surrogates) or 'no surrogate'} failed: {error}")
+        run.card.failures.append(f"{entry.method} on {'+'.join(entry.surrogates) or 'no surrogate'}: {error}")
+        run.note(f"Failed: {run.card.failures[-1]}")
         return
     outcome.records += part.records
     outcome.scores |= part.scores
@@ -212,12 +260,25 @@ def _attack(run: Run, evaluation: Evaluation, entry: Entry, design: Design, exam
 
 def _split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, set[int] | None, list[str]]:
     """(data to calibrate on, identities that may be attacked or None for all, names kept apart)."""
-    if share == 0:
+    if share == 0 and not dataset.splits:
         return dataset, None, []
-    parts = disjoint(dataset.faces.names, {"calibration": share, "attack": 1 - share}, seed)
+    if share and dataset.splits:
+        raise ConfigError(
+            f"Found calibration_share={share:g} and a data set with a split of its own; wanted one of them. "
+            "Set calibration_share=0 to use the split that came with the data."
+        )
+    if dataset.splits:
+        parts = from_column(_identity_of(dataset), dataset.splits)
+    else:
+        parts = disjoint(dataset.faces.names, {"calibration": share, "attack": 1 - share}, seed)
     apart = [name for name, role in parts.items() if role == "calibration"]
-    attacked = {i for i, name in enumerate(dataset.faces.names) if parts[name] == "attack"}
+    attacked = {i for i, name in enumerate(dataset.faces.names) if parts.get(name) == "attack"}
     return restricted(dataset, apart), attacked, apart
+
+
+def _identity_of(dataset: Dataset) -> dict[str, str]:
+    faces = dataset.faces
+    return {key: faces.names[i] for key, i in zip(faces.keys, faces.identities.tolist(), strict=True)}
 
 
 def _embed_roles(
@@ -239,7 +300,9 @@ def _check(names: Sequence[str], known: Sequence[str] | Mapping[str, object], ki
 
 def _describe(run: Run, dataset: Dataset, roles: Roles, design: Design, apart: list[str]) -> None:
     """The threat model in words, from what the study really does."""
-    calibrated_on = f"{len(apart)} identities kept apart" if apart else "all clean pairs of this data set"
+    calibrated_on = "the clean pairs given with this data set" if dataset.pairs else "all clean pairs of this data set"
+    if apart:
+        calibrated_on = f"the clean pairs of {len(apart)} identities kept apart"
     knowledge = []
     most = max(len(judges) for judges in roles.judges.values())
     if design.white_box:

@@ -25,7 +25,10 @@ REPORT_ONLY = ("facesec_bench/reporting/", "facesec_bench/tracking.py", "experim
 """Code that changes no number, so it stays out of the fingerprint."""
 
 failures: list[str] = []
-"""Errors of this process's runs; the command line turns them into its exit code."""
+"""Errors of this process's runs and of single methods; the command line turns them into its exit code."""
+
+trackers: list[Any] = []
+"""The trackers of this process's runs; the command line closes a sweep through the last one."""
 
 
 def results_folder() -> Path:
@@ -40,12 +43,15 @@ def results_folder() -> Path:
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     """One run. Prints the run's folder as its last line; an error of ours is printed without a traceback."""
+    before = len(failures)
     try:
         folder = execute(config)
     except FacesecError as error:
         failures.append(str(error))
         print(f"facesec: {error}", file=sys.stderr)
         return
+    for failure in failures[before:]:
+        print(f"facesec: a method could not run: {failure}", file=sys.stderr)
     print(folder)
 
 

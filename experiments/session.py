@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,35 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.run import accepted, build_methods
+from experiments.run import accepted, build_methods, failures, trackers
 from facesec_bench import runs
-from facesec_bench.asset_download import sha256
 from facesec_bench.data import Dataset
 from facesec_bench.data.skipped import count_by_reason, write_skipped
 from facesec_bench.errors import ConfigError
 from facesec_bench.interfaces import FRTarget
+from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.records import Outcome, RunCard
 from facesec_bench.reporting import build
 from facesec_bench.reporting.summary import text_summary
 from facesec_bench.runs import Run
+from facesec_bench.tracking import Tracker
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "onnxruntime", "hydra-core", "mlflow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "lpips",
+    "torchattacks",
+    "foolbox",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "onnx2torch",
+    "onnxruntime",
+    "hydra-core",
+    "mlflow",
+)
+"""Libraries whose versions are on the card and in the fingerprint."""
 
 
 class Session:
@@ -46,11 +64,14 @@ class Session:
             FacesecError: with the run's card marked failed, if the run had begun.
         """
         _deterministic()
-        runs.mark_interrupted(self.results / "runs")
+        tracker = hydra.utils.instantiate(self.config.tracking, _convert_="all")
+        trackers.append(tracker)
+        tracker.mark_failed([folder.name for folder in runs.mark_interrupted(self.results / "runs")])
+        study = hydra.utils.instantiate(self.config.study, _convert_="all")
         loader = hydra.utils.instantiate(self.config.data, _convert_="all")
         dataset: Dataset = loader()
         targets = self._targets()
-        digests = self._digests(dataset, targets)
+        digests = self._digests(dataset, targets, study)
         print_ = runs.fingerprint(self.resolved, digests)
         seed = int(self.resolved["seed"])
         known = runs.finished(self.results / "runs", print_, seed)
@@ -64,7 +85,7 @@ class Session:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
         write_skipped(folder / "skipped.csv", dataset.skipped)
         try:
-            self._study(run, dataset, targets)
+            self._study(run, dataset, targets, study, tracker)
         except BaseException as error:
             run.card.status = "failed"
             run.card.error = (
@@ -74,17 +95,20 @@ class Session:
             run.card.write(folder)
             raise
         self._report(folder)
+        failures.extend(run.card.failures)
         return folder
 
-    def _study(self, run: Run, dataset: Dataset, targets: dict[str, FRTarget]) -> None:
-        study = hydra.utils.instantiate(self.config.study, _convert_="all")
-        tracker = hydra.utils.instantiate(self.config.tracking, _convert_="all")
+    def _study(
+        self, run: Run, dataset: Dataset, targets: dict[str, FRTarget], study: Callable[..., Outcome], tracker: Tracker
+    ) -> None:
         methods = build_methods(self.config)
         run.card.methods = {n: m for group in methods for n, m in self._method_cards(group).items()}
-        offered = {"make": self._make, "store": self.results / "calibrations", "device": self.device, **methods}
+        kernel = runs.code_digest({"facesec_bench": self.roots["facesec_bench"]}, self.report_only)
+        store = CalibrationStore(self.results / "calibrations", code=kernel)
+        offered = {"make": self._make, "store": store, "device": self.device, **methods}
         with tracker.session(run.card, run.folder):
             with run.stage("study"):
-                outcome: Outcome = study(run, dataset, targets, **accepted(study, offered))
+                outcome = study(run, dataset, targets, **accepted(study, offered))
             outcome.write(run.folder)
             run.card.status, run.card.finished = "finished", runs.now()
             run.card.write(run.folder)
@@ -95,6 +119,11 @@ class Session:
             target = hydra.utils.instantiate(self.config.targets[key], _convert_="all")
             if isinstance(target, torch.nn.Module):
                 target = target.to(self.device).eval()
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", target.name):
+                raise ConfigError(
+                    f"Found a target named {target.name!r}, wanted letters, digits, '_', '.' and '-': the name becomes "
+                    "part of file names and of score keys, where '/', '@' and '+' have a meaning."
+                )
             if target.name in built:
                 raise ConfigError(f"Found two targets named {target.name!r}; give one of them another name.")
             built[target.name] = target
@@ -111,10 +140,17 @@ class Session:
         key = "rms_255" if config.get("rms_255") is not None else "eps_255"
         return hydra.utils.instantiate(config, **{key: eps_255}, _convert_="all")
 
-    def _digests(self, dataset: Dataset, targets: Mapping[str, FRTarget]) -> dict[str, str]:
-        code = runs.code_digest(self.roots, self.report_only)
-        files = {f"file:{path}": sha256(path) for path in _weight_files(self.resolved["study"])}
-        return {"code": code, "data": dataset.digest} | {f"target:{n}": t.digest for n, t in targets.items()} | files
+    def _digests(self, dataset: Dataset, targets: Mapping[str, FRTarget], study: Any) -> dict[str, str]:
+        """Everything but the configuration that can change a number: code, libraries, data, weights, the control."""
+        digests = {
+            "code": runs.code_digest(self.roots, self.report_only),
+            "versions": json.dumps(_versions(), sort_keys=True),
+            "control": _method_text("random_sign"),
+            "data": dataset.digest,
+        }
+        digests |= {f"target:{name}": target.digest for name, target in targets.items()}
+        arguments = getattr(study, "keywords", {})
+        return digests | {f"study:{key}": value.digest for key, value in arguments.items() if hasattr(value, "digest")}
 
     def _card(self, folder: Path, print_: str, seed: int, dataset: Dataset, targets: Mapping[str, FRTarget]) -> RunCard:
         faces = dataset.faces
@@ -146,14 +182,13 @@ class Session:
         from experiments.catalogue import header
 
         cards = {}
-        for name in self.resolved.get(group) or {}:
+        for name in {**(self.resolved.get(group) or {}), **({"random_sign": {}} if group == "evasion" else {})}:
             path = Path(__file__).parent / "conf" / group / f"{name}.yaml"
             about = header(path) if path.is_file() else {}
-            config = self.resolved[group][name]
+            config = (self.resolved.get(group) or {}).get(name, {})
             cards[name] = {
                 "title": about.get("title", name),
                 "source": about.get("source", ""),
-                "eps_255": config.get("eps_255", config.get("rms_255")),
                 "config": config,
             }
         return cards
@@ -167,14 +202,6 @@ class Session:
             )
             print(text_summary(folder))
             print(f"Report: {files.html}")
-
-
-def _weight_files(config: Any) -> list[Path]:
-    """Files named by a `weights` key anywhere in a recipe's configuration (LPIPS, Inception)."""
-    if not isinstance(config, Mapping):
-        return []
-    named = [Path(value).expanduser() for key, value in config.items() if key == "weights" and value]
-    return [p for p in named if p.is_file()] + [p for value in config.values() for p in _weight_files(value)]
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -215,10 +242,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _method_yaml(name: str) -> DictConfig:
+def _method_text(name: str) -> str:
     path = Path(__file__).parent / "conf" / "evasion" / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"Found no method {name!r} among evasion's YAML files.")
-    config = OmegaConf.load(path)
+    return path.read_text(encoding="utf-8")
+
+
+def _method_yaml(name: str) -> DictConfig:
+    config = OmegaConf.create(_method_text(name))
     assert isinstance(config, DictConfig)
     return config

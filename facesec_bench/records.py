@@ -96,7 +96,8 @@ class RunCard:
         code: git sha, whether the tree was dirty, and the package version.
         data: name, digest, counts, licence, and the count of skipped inputs by reason.
         targets: by name: digest, licence, dimension, note, template and preprocessing.
-        methods: by name: title, source (paper), eps_255, config.
+        methods: by name with its budget: title, source (paper), eps_255, norm ("linf", "rms" or "none"), config.
+        failures: methods x surrogates that could not run, with the reason; such a run is not reused.
         calibration: by target, one entry per false accept rate: far, status ("calibrated" or "refused"), threshold,
             far_measured, far_low, far_high, n_impostor, tar, n_genuine, reason (of a refusal).
         threat_model: the threat model in words, one sentence an entry.
@@ -122,6 +123,7 @@ class RunCard:
     calibration: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     threat_model: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     schema: str = SCHEMA
 

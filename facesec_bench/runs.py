@@ -21,6 +21,9 @@ from facesec_bench.records import RunCard
 UNHASHED = ("seed", "device", "results", "tracking", "force", "workers", "report")
 """Top-level configuration keys that do not change a number, so they stay out of the fingerprint."""
 
+PATHS = ("root", "csv", "pairs", "weights", "path")
+"""Keys at any depth that say where a file lies; what is in it enters by its digest."""
+
 
 @dataclass
 class Run:
@@ -67,11 +70,15 @@ def code_digest(package_roots: Mapping[str, Path], left_out: tuple[str, ...] = (
 
 def fingerprint(config: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     """Hash of the resolved configuration, less what changes no number, with the code, data and weight digests."""
-    kept = {key: value for key, value in config.items() if key not in UNHASHED}
-    if isinstance(kept.get("data"), Mapping):  # the data digest says what was read; where it lies does not matter
-        kept["data"] = {k: v for k, v in kept["data"].items() if k not in ("root", "csv", "pairs", "workers")}
+    kept = _without_paths({key: value for key, value in config.items() if key not in UNHASHED})
     text = json.dumps([kept, dict(digests)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_paths(config: Any) -> Any:
+    if not isinstance(config, Mapping):
+        return config
+    return {key: _without_paths(value) for key, value in config.items() if key not in PATHS}
 
 
 def git_state(root: Path) -> dict[str, Any]:
@@ -127,11 +134,11 @@ def find(runs: Path, experiment: str | None = None) -> list[tuple[Path, RunCard]
 
 
 def finished(runs: Path, print_: str, seed: int) -> Path | None:
-    """The newest finished run with this fingerprint and seed, or None."""
+    """The newest finished run with this fingerprint and seed in which every method ran, or None."""
     same = [
         folder
         for folder, card in find(runs)
-        if card.fingerprint == print_ and card.seed == seed and card.status == "finished"
+        if card.fingerprint == print_ and card.seed == seed and card.status == "finished" and not card.failures
     ]
     return same[-1] if same else None
 

@@ -40,6 +40,10 @@ class Tracker(Protocol):
         """Close the sweep's parent run."""
         ...
 
+    def mark_failed(self, run_ids: list[str]) -> None:
+        """Close runs whose process died before it could."""
+        ...
+
 
 class NoTracker:
     """Keep the run folder and log nowhere else (`tracking=none`)."""
@@ -50,6 +54,9 @@ class NoTracker:
         yield
 
     def close_sweep(self, failed: bool) -> None:
+        """Nothing to close."""
+
+    def mark_failed(self, run_ids: list[str]) -> None:
         """Nothing to close."""
 
 
@@ -113,10 +120,10 @@ class MLflowTracker:
         run_id = client.create_run(experiment, run_name=card.run_id, tags=tags).info.run_id
         try:
             yield
+            self._fill(client, experiment, run_id, card, folder)
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise
-        self._fill(client, experiment, run_id, card, folder)
         client.set_terminated(run_id, "FINISHED")
 
     def _fill(self, client: Any, experiment: str, run_id: str, card: RunCard, folder: Path) -> None:
@@ -146,6 +153,16 @@ class MLflowTracker:
         found = client.search_runs(experiments, f"tags.`facesec.sweep` = '{sweep}' and tags.`facesec.level` = 'sweep'")
         for parent in found:
             client.set_terminated(parent.info.run_id, "FAILED" if failed else "FINISHED")
+
+    def mark_failed(self, run_ids: list[str]) -> None:
+        """Close runs whose process died before it could; MLflow would show them as running for ever."""
+        if not run_ids:
+            return
+        client = self._mlflow().MlflowClient()
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        for name in run_ids:
+            for run in client.search_runs(experiments, f"tags.`facesec.run` = '{name}' and status = 'RUNNING'"):
+                client.set_terminated(run.info.run_id, "FAILED")
 
 
 def store_uri(results: Path) -> str:

@@ -67,7 +67,13 @@ def test_code_digest_changes_with_a_line_and_not_with_what_is_left_out(tmp_path)
 
 
 def test_only_a_finished_run_of_the_same_fingerprint_and_seed_is_found(tmp_path):
-    for name, fields in {"a": {}, "b": {"status": "failed"}, "c": {"seed": 1}, "d": {"fingerprint": "g"}}.items():
+    for name, fields in {
+        "a": {},
+        "b": {"status": "failed"},
+        "c": {"seed": 1},
+        "d": {"fingerprint": "g"},
+        "e": {"failures": ["x"]},
+    }.items():
         (tmp_path / name).mkdir()
         card(run_id=name, **fields).write(tmp_path / name)
     assert runs.finished(tmp_path, "f", 0) == tmp_path / "a"

@@ -81,6 +81,15 @@ def test_a_run_that_raises_is_failed_in_mlflow_too(logged, tmp_path):
     assert runs_of(client)["run-2"].info.status == "FAILED"
 
 
+def test_a_run_whose_process_died_is_closed_as_failed(logged, tmp_path):
+    results, client = logged
+    session = MLflowTracker(results).session(finished_run(tmp_path / "x", "run-3"), tmp_path / "x")
+    session.__enter__()
+    assert runs_of(client)["run-3"].info.status == "RUNNING"
+    MLflowTracker(results).mark_failed(["run-3", "never"])
+    assert runs_of(client)["run-3"].info.status == "FAILED"
+
+
 def test_jobs_of_one_sweep_share_a_parent_that_is_failed_if_a_job_failed(logged, tmp_path, monkeypatch):
     results, client = logged
     monkeypatch.setenv(tracking.SWEEP_VARIABLE, "sweep1")

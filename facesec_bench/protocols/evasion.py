@@ -73,20 +73,18 @@ def attack(evaluation: Evaluation, entry: Entry, goals: Sequence[GoalName], fold
         folder: the run's folder; the first `examples` images of each goal are left below `folder/images`.
     """
     e, outcome = evaluation, Outcome()
-    kept: list[Tensor] = []
     embedded: dict[str, list[Tensor]] = {victim: [] for victim in entry.victims}
     for kind in goals:
         chips = craft(entry, e.faces, e.roles, kind, e.targets, seed=e.seed, batch_size=e.batch_size, device=e.device)
         name = "+".join((entry.method, *entry.surrogates))
         paths = {row: folder / "images" / name / kind / f"{row}.png" for row in range(min(examples, len(chips)))}
-        kept.append(as_kept(chips, paths))
+        kept = as_kept(chips, paths)
         for victim in entry.victims:
-            perturbed = embed_all(e.targets[victim], kept[-1], device=e.device, batch_size=e.batch_size)
+            perturbed = embed_all(e.targets[victim], kept, device=e.device, batch_size=e.batch_size)
             embedded[victim].append(perturbed)
             outcome.records += _judge(e, entry, kind, victim, perturbed)
         outcome.examples += _examples(e, entry, kind, paths, embedded, folder)
-    for victim in entry.victims:
-        _fidelity(e, entry, goals, victim, torch.cat(kept), torch.cat(embedded[victim]), outcome)
+        _fidelity(e, entry, kind, kept, {v: embedded[v][-1] for v in entry.victims}, outcome)
     return outcome
 
 
@@ -98,38 +96,35 @@ def _judge(e: Evaluation, entry: Entry, kind: GoalName, victim: str, perturbed: 
 
 
 def _fidelity(
-    e: Evaluation,
-    entry: Entry,
-    goals: Sequence[GoalName],
-    victim: str,
-    kept: Tensor,
-    embedded: Tensor,
-    outcome: Outcome,
+    e: Evaluation, entry: Entry, kind: GoalName, kept: Tensor, embedded: dict[str, Tensor], outcome: Outcome
 ) -> None:
-    """Distances over the images of all goals; the pixels are the same whoever judges, so they are taken once."""
-    sources, method = e.sources.images, entry.label(victim)
-    first = entry.label(entry.victims[0])
-    known = [r for r in outcome.records if r.measure in ("psnr", "ssim", "linf_255", "lpips") and r.method == first]
-    if victim == entry.victims[0]:
-        keys = [f"{kind}:{key}" for kind in goals for key in e.sources.keys]
-        outcome.records += fidelity.judge(
-            kept,
-            sources.repeat(len(goals), 1, 1, 1),
-            keys,
-            e.source_names * len(goals),
-            method=method,
-            victim=victim,
-            lpips=e.lpips,
-            device=e.device,
-        )
-    else:
-        outcome.records += [r._replace(method=method, target=victim) for r in known if r.target == entry.victims[0]]
-    clean = e.clean[victim][list(e.roles.sources)]
-    outcome.whole_set("frechet_fr", method, victim, Score(fidelity.frechet(embedded, clean), NAN, NAN, len(embedded)))
-    if e.inception is not None:
-        features = [e.inception(images.to(e.device)).cpu() for images in (kept, sources)]
-        value = fidelity.frechet(*features)
-        outcome.whole_set("fid", method, victim, Score(value, NAN, NAN, len(kept)))
+    """Distances of one goal's images; the pixels are the same whoever judges, so they are measured once."""
+    sources = e.sources
+    measured = fidelity.judge(
+        kept,
+        sources.images,
+        [f"{kind}:{key}" for key in sources.keys],
+        e.source_names,
+        method=entry.label(entry.victims[0]),
+        victim=entry.victims[0],
+        lpips=e.lpips,
+        device=e.device,
+    )
+    fid = fidelity.frechet(_features(e, kept), _features(e, sources.images)) if e.inception is not None else None
+    for victim in entry.victims:
+        method = entry.label(victim)
+        outcome.records += [record._replace(method=method, target=victim) for record in measured]
+        clean = e.clean[victim][list(e.roles.sources)]
+        distances = {f"frechet_fr_{MEASURE[kind]}": fidelity.frechet(embedded[victim], clean)}
+        if fid is not None:
+            distances[f"fid_{MEASURE[kind]}"] = fid
+        for measure, value in distances.items():
+            outcome.whole_set(measure, method, victim, Score(value, NAN, NAN, len(kept)))
+
+
+def _features(e: Evaluation, images: Tensor) -> Tensor:
+    assert e.inception is not None
+    return e.inception(images.to(e.device)).cpu()
 
 
 def _examples(

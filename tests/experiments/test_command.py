@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -127,7 +129,7 @@ def test_a_missing_folder_is_an_error_in_words(facesec, tmp_path):
 
 def test_no_experiment_is_an_error_that_lists_them(facesec):
     result = facesec("run", "seed=3")
-    assert result.exit_code == 1 and "calibrate, evasion, quickstart" in result.stderr
+    assert result.exit_code == 1 and "calibrate, evasion, evasion_all, quickstart" in result.stderr
 
 
 def test_help_and_list_load_no_torch_and_no_mlflow():
@@ -140,6 +142,41 @@ def test_help_and_list_load_no_torch_and_no_mlflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+NO_NETWORK = """
+import socket
+def refuse(*args, **kwargs):
+    raise OSError(f"the network was touched: {args}")
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+
+@pytest.mark.assets("sface", "yunet", "dcgan", "dlib_resnet", "lpips_alex")
+@pytest.mark.slow
+def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    small = ["data.identities=12", "data.per_identity=5", "size.identities=3", "far=0.1", "fars=[0.1]"]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", "run", "experiment=quickstart", *small],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "FACESEC_RESULTS": str(tmp_path), "FACESEC_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "network was touched" not in done.stdout + done.stderr
+    folder = done.stdout.strip().splitlines()[-1]
+    scores = json.loads((Path(folder) / "scores.json").read_text())
+    assert scores["dodging_success/pgd/sface"]["value"] > scores["dodging_success/random_sign/sface"]["value"]
+    assert scores["lpips/pgd/sface"]["n"] == 6
+
+
+def test_a_target_name_that_would_break_paths_and_keys_is_refused(facesec, monkeypatch):
+    monkeypatch.setattr("facesec_bench.data.synthetic.Synthetic.__call__", lambda self: None)
+    result = facesec("run", "experiment=calibrate", "target=[toy]", "targets.toy.name=../a@b")
+    assert result.exit_code == 1 and "'../a@b', wanted letters" in result.stderr
 
 
 def test_list_knows_plurals_and_refuses_an_unknown_group():

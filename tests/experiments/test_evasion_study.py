@@ -7,9 +7,10 @@ import pytest
 from attacks.pgd import PGD
 from attacks.random_sign import RandomSign
 from conftest import made_up_faces
-from experiments.evasion import Curve, Design, Size, budget_name, evasion, plan_study
+from experiments.evasion import Curve, Design, Size, budget_name, evasion, method_cards, plan_study
 from facesec_bench.data import Dataset
 from facesec_bench.errors import CalibrationError, ConfigError
+from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.records import RunCard, write_scores
 from facesec_bench.runs import Run
 from facesec_bench.targets.toy import ToyTarget
@@ -26,19 +27,19 @@ def study_faces():
     return made_up_faces(identities=6, photos=5, size=64)
 
 
-def study(folder, faces, design=DESIGN, seed=0, methods=None, size=None):
+def study(folder, faces, design=DESIGN, seed=0, methods=None, size=None, data=None):
     folder.mkdir(exist_ok=True)
     card = RunCard(folder.name, "evasion", "running", seed, {}, "f", "now")
     targets = {f"toy{i}": ToyTarget(seed=i, name=f"toy{i}") for i in range(3)}
     return evasion(
         Run(folder, card),
-        Dataset("made up", faces, (), "0" * 64, "none", {}),
+        data or Dataset("made up", faces, (), "0" * 64, "none", {}),
         targets,
         methods or {"pgd": make("pgd", 8.0)},
         make=make,
         design=design,
         size=size or Size(judges=2, sources_per_identity=1, batch_size=4),
-        store=folder / "calibrations",
+        store=CalibrationStore(folder / "calibrations"),
     ), card
 
 
@@ -120,7 +121,7 @@ def test_a_method_that_fails_is_reported_and_scored_as_nothing(tmp_path, study_f
     found, card = study(tmp_path, study_faces, design, methods={"failing": Failing()})
     score = found.scores["dodging_success/failing/toy0"]
     assert math.isnan(score.value) and score.n == 0
-    assert any("found no luck" in note for note in card.notes)
+    assert any("found no luck" in note for note in card.notes) and card.failures
 
 
 def test_calibration_identities_can_be_kept_apart_and_are_never_attacked(tmp_path):
@@ -156,3 +157,36 @@ def test_a_target_kept_out_of_ensembles_is_still_attacked_alone_and_judges():
     ensembles = {e.surrogates: e.victims for e in entries if len(e.surrogates) > 1}
     assert ensembles[("a", "b", "c")] == ("weak",) and ensembles[("a", "b")] == ("c",)
     assert ("weak",) in {e.surrogates for e in entries}
+
+
+def test_the_control_runs_once_a_budget_even_if_it_is_chosen_as_a_method():
+    methods = {"pgd": make("pgd", 8.0), "random_sign": make("random_sign", 8.0)}
+    entries = plan_study(["a", "b"], methods, make, Design())
+    assert [e.method for e in entries].count("random_sign") == 1
+
+
+def test_a_repeated_budget_is_refused_because_it_would_double_the_count():
+    with pytest.raises(ConfigError, match="pgd_eps4 on a twice"):
+        plan_study(["a", "b"], {"pgd": make("pgd", 8.0)}, make, Design(curve=Curve(eps_255=(4, 4))))
+
+
+def test_a_budget_that_an_eight_bit_file_cannot_hold_is_refused():
+    with pytest.raises(ConfigError, match=r"eps_255=2\.5, wanted whole grey levels"):
+        plan_study(["a", "b"], {"pgd": make("pgd", 2.5)}, make, Design())
+
+
+def test_method_cards_name_the_norm_of_every_entry_the_control_included():
+    methods = {"pgd": make("pgd", 8.0), "pgd_l2": PGD(rms_255=8.0, steps=2)}
+    entries = plan_study(["a", "b"], methods, make, Design(curve=Curve(("pgd",), ("a",), (4,))))
+    cards = method_cards(entries, {"pgd": {"title": "PGD", "source": "Madry"}})
+    assert cards["pgd_eps4"] == {"title": "PGD", "source": "Madry", "eps_255": 4.0, "norm": "linf"}
+    assert cards["pgd_l2"]["norm"] == "rms" and cards["random_sign"]["eps_255"] == 8.0
+
+
+def test_a_split_that_came_with_the_data_decides_who_calibrates_and_who_is_attacked(tmp_path):
+    faces = made_up_faces(identities=12, photos=4, size=64)
+    roles = {key: "calibration" if int(key[6:].split("/")[0]) < 6 else "attack" for key in faces.keys}
+    data = Dataset("made up", faces, (), "0" * 64, "none", roles)
+    found, _ = study(tmp_path, faces, Design(far=0.1, fars=(0.1,), transfer=False), data=data)
+    attacked = {r.identity for r in found.records if r.measure == "dodging_similarity"}
+    assert attacked == {f"person{i}" for i in range(6, 12)}
