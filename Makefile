@@ -3,6 +3,8 @@
 # make test   the tests;  make check  format, lint, types and tests
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
+# Two workers of one thread each: torch's own threads gain little on tensors this small.
+PYTEST ?= -n 2
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -18,7 +20,8 @@ setup: .venv/ready assets
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Found Python {v[0]}.{v[1]}, wanted 3.11, 3.12 or 3.13. Try: make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --progress-bar on --no-deps -r requirements.lock
+	@echo 'Installing what requirements.lock names: some minutes, about 7 GB with CUDA builds of torch.'
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
@@ -28,7 +31,7 @@ assets: .venv/ready
 # Without a network the tests that need weights skip, each with its reason.
 test: .venv/ready
 	-$(BIN)/facesec assets fetch --skip-unavailable
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
