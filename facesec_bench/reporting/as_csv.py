@@ -1,4 +1,4 @@
-"""A table as CSV: full precision, the interval and n in columns of their own."""
+"""A table as CSV: full precision, the interval and n in columns of their own; no cell is a formula."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def render(table: Table) -> str:
     header = [part for name, has in zip(table.columns, scored, strict=True) for part in _names(name, has)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*(["group"] if grouped else []), *header, "runs"])
+    writer.writerow([*(["group"] if grouped else []), *map(_plain, header), "runs"])
     group = ""
     for row in table.rows:
         if row.kind == "head":
@@ -24,8 +24,19 @@ def render(table: Table) -> str:
             continue
         values = [part for cell, has in zip(row.cells, scored, strict=True) for part in _values(cell, has)]
         refs = " ".join(dict.fromkeys(ref for cell in row.cells for ref in cell.refs))
-        writer.writerow([*([group] if grouped else []), *values, refs])
+        writer.writerow([_plain(x) for x in (*([group] if grouped else []), *values, refs)])
     return file.getvalue()
+
+
+def _plain(text: str) -> str:
+    """Text that no spreadsheet runs as a formula: a leading apostrophe where it opens like one and is no number."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _names(name: str, scored: bool) -> list[str]:

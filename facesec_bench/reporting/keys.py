@@ -7,13 +7,39 @@ from typing import NamedTuple
 
 from facesec_bench.records import RunCard
 
-DEFAULT_EPS_255 = 8.0
-"""The budget of a method whose name carries none."""
-
 CLEAN = "clean"
 CONTROL = "random_sign"
 
 _BUDGET = re.compile(r"_eps(\d+(?:\.\d+)?)$")
+
+
+class Budget(NamedTuple):
+    """What a method may spend: `eps_255` is in steps of 1/255, None where there is no budget.
+
+    Norms are "linf" (any pixel's change), "rms" (root mean square change of the image) and "none"; numbers compare
+    within one norm only.
+    """
+
+    norm: str
+    eps_255: float | None
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """Sorting key: L-inf by size, then root mean square by size, then methods without a budget."""
+        return ("linf", "rms", "none").index(self.norm), self.eps_255 or 0.0
+
+    @property
+    def text(self) -> str:
+        """As printed: "8/255", "8/255 rms" or "none"."""
+        if self.eps_255 is None:
+            return "none"
+        return f"{self.eps_255:g}/255{' rms' if self.norm == 'rms' else ''}"
+
+
+DEFAULT = Budget("linf", 8.0)
+"""The budget of a method whose name carries none and whose card says nothing else."""
+
+NO_BUDGET = Budget("none", None)
 
 
 class ScoreKey(NamedTuple):
@@ -61,10 +87,16 @@ def stem(method: str) -> str:
     return _BUDGET.sub("", method)
 
 
-def eps_255(method: str, card: RunCard | None = None) -> float:
-    """The method's budget in steps of 1/255: as the card says, else as the name says, else 8."""
-    told = (card.methods.get(method) or {}).get("eps_255") if card else None
-    if isinstance(told, int | float):
-        return float(told)
+def budget(method: str, card: RunCard) -> Budget:
+    """The budget a method was given. Its name says how much (`_eps4` at the end, else 8), its card entry in which norm.
+
+    The name decides because a run holds a method at several budgets. An entry that says null and no norm has none.
+    """
+    told = card.methods.get(method) or {}
+    norm = told.get("norm")
+    if norm not in ("linf", "rms"):
+        if "eps_255" in told and told["eps_255"] is None:
+            return NO_BUDGET
+        norm = DEFAULT.norm
     suffix = _BUDGET.search(method)
-    return float(suffix.group(1)) if suffix else DEFAULT_EPS_255
+    return Budget(norm, float(suffix.group(1)) if suffix else DEFAULT.eps_255)

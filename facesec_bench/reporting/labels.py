@@ -27,7 +27,10 @@ QUALITY: dict[str, Label] = {
     "ssim": Label("SSIM ↑", False),
     "lpips": Label("LPIPS ↓", False, higher=False),
     "linf_255": Label("L∞ (/255) ↓", False, higher=False),
-    "frechet_fr": Label("Fréchet, FR space ↓", False, higher=False),
+    "frechet_fr_dodging": Label("Fréchet in FR space, dodging ↓", False, higher=False),
+    "frechet_fr_impersonation": Label("Fréchet in FR space, impersonation ↓", False, higher=False),
+    "fid_dodging": Label("FID, dodging ↓", False, higher=False),
+    "fid_impersonation": Label("FID, impersonation ↓", False, higher=False),
 }
 
 CLEAN: dict[str, Label] = {

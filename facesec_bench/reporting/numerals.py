@@ -39,11 +39,6 @@ def value(score: Score, proportion: bool) -> str:
     return percent(score.value) if proportion else three(score.value)
 
 
-def budget(eps: float) -> str:
-    """A budget as "8/255"."""
-    return f"{eps:g}/255"
-
-
 def seconds(total: float) -> str:
     """A duration as "42 s" or "3 min 20 s"."""
     whole = round(total)

@@ -39,11 +39,13 @@ def _clean(scores: dict[ScoreKey, Score]) -> list[str]:
 
 
 def _attacks(scores: dict[ScoreKey, Score]) -> list[str]:
-    """White box, then the largest ensembles, then the control; the other transfers are counted."""
+    """White box, then each victim's largest ensembles, then the control; the other transfers are counted."""
     measures = [m for m in _SHOWN if any(k.measure == m for k in scores)]
     lines = dict.fromkeys((k.method, k.surrogates, k.victim) for k in scores if k.measure in measures)
-    largest = max((len(surrogates) for _, surrogates, _ in lines), default=0)
-    shown = [x for x in lines if x[1] == (x[2],) or is_control(x[0]) or len(x[1]) == largest > 1]
+    largest: dict[str, int] = {}
+    for _, surrogates, victim in lines:
+        largest[victim] = max(len(surrogates), largest.get(victim, 0))
+    shown = [x for x in lines if x[1] == (x[2],) or is_control(x[0]) or len(x[1]) == largest[x[2]] > 1]
     rows = []
     for method, surrogates, victim in sorted(shown, key=lambda x: (is_control(x[0]), len(x[1]), x[2], x[0])):
         made_on = "white box" if surrogates == (victim,) else f"{len(surrogates)} models" if surrogates else "nothing"

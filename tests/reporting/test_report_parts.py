@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesec_bench.records import Example, Score
-from facesec_bench.reporting import numerals
-from facesec_bench.reporting.document import Cell, Row, embolden, merge_equal, number
-from facesec_bench.reporting.keys import eps_255, is_control, parse, stem
+from facesec_bench.records import Example, RunCard, Score
+from facesec_bench.reporting import as_csv, numerals
+from facesec_bench.reporting.document import Cell, Row, Table, embolden, head, merge_equal, number
+from facesec_bench.reporting.keys import budget, is_control, parse, stem
 from facesec_bench.reporting.sections.examples import verdict
 
 
@@ -38,8 +38,38 @@ def test_keys_are_taken_apart() -> None:
         parse("psnr")
 
 
-def test_budgets_are_read_from_names() -> None:
-    assert (eps_255("pgd"), eps_255("pgd_eps4"), eps_255("pgd_eps0.5")) == (8.0, 4.0, 0.5)
+def _card(**methods: object) -> RunCard:
+    return RunCard("r", "evasion", "finished", 0, {}, "f", "2026", methods=methods)  # type: ignore[arg-type]
+
+
+def test_budgets_are_read_from_names_even_where_the_configured_one_is_another() -> None:
+    configured = {"eps_255": 16.0, "norm": "linf"}
+    for card in (_card(), _card(pgd={**configured, "eps_255": 8.0}, pgd_eps16=configured), _card(pgd=configured)):
+        names = ("pgd", "pgd_eps16", "pgd_eps0.5")
+        assert [budget(n, card).text for n in names] == ["8/255", "16/255", "0.5/255"]
+        assert {budget(n, card).norm for n in names} == {"linf"}
+
+
+def test_the_card_says_the_norm_and_that_there_is_no_budget() -> None:
+    card = _card(fmn={"eps_255": None, "norm": "none"}, l2={"eps_255": 8.0, "norm": "rms"},
+                 l2_eps4={"eps_255": 4.0, "norm": "rms"}, old={"eps_255": None})  # fmt: skip
+    texts = [budget(n, card).text for n in ("fmn", "l2", "l2_eps4", "old", "unknown")]
+    assert texts == ["none", "8/255 rms", "4/255 rms", "none", "8/255"]
+    assert budget("l2", card) != budget("pgd", card)
+    ordered = sorted(("fmn", "l2", "l2_eps4", "pgd", "pgd_eps16"), key=lambda n: budget(n, card).order)
+    assert ordered == ["pgd", "pgd_eps16", "l2_eps4", "l2", "fmn"]
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    hostile = ("=1+1", "+cmd", "-x", "@SUM(A1)", "\tx")
+    rows = [head("=head"), *(Row((Cell(x), Cell("-0.5"), number(Score(-0.5, -1.0, 0.0, 3), ("a",), False)))
+                             for x in hostile)]  # fmt: skip
+    lines = as_csv.render(Table("t", "", ("@name", "x", "y"), tuple(rows))).splitlines()
+    assert lines[0].startswith("group,'@name,x,y,")
+    assert lines[1:] == [f"'=head,'{x},-0.5,-0.5,-1.0,0.0,3,a" for x in hostile]
+
+
+def test_budget_suffixes_leave_the_stem() -> None:
     assert stem("pgd_eps0.5") == "pgd" and is_control("random_sign_eps4") and not is_control("random_sign2")
 
 

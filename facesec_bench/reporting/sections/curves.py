@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from facesec_bench.records import Score
-from facesec_bench.reporting import figures, numerals
+from facesec_bench.reporting import figures
 from facesec_bench.reporting.document import Cell, Figure, Row, Section, Table, number, words
 from facesec_bench.reporting.grouping import Group, Study
-from facesec_bench.reporting.keys import CONTROL, ScoreKey, eps_255, is_control, stem
+from facesec_bench.reporting.keys import CONTROL, Budget, ScoreKey, budget, is_control, stem
 from facesec_bench.reporting.sections.calibration import named
 
 _MEASURES = {"dodging_success": "Dodging (%)", "impersonation_success": "Impersonation (%)"}
 
-Point = tuple[float, Score, Group]
+Point = tuple[Budget, Score, Group]
 Lines = dict[tuple[str, str, str], dict[str, list[Point]]]  # (measure, victim, data) -> label -> points
 
 
@@ -38,8 +38,12 @@ def _lines(study: Study) -> Lines:
     for group, key, score in study.scores():
         if key.measure in _MEASURES and (key.is_white_box or is_control(key.method)):
             data = str(group.card.data.get("digest", ""))
-            points = found.setdefault((key.measure, key.victim, data), {}).setdefault(stem(key.method), [])
-            points.append((eps_255(key.method, group.card), score, group))
+            spent = budget(key.method, group.card)
+            if spent.eps_255 is None:
+                continue
+            # One line holds one norm: a root mean square of 8 is another budget than 8 at every pixel.
+            name = f"{stem(key.method)} (rms)" if spent.norm == "rms" else stem(key.method)
+            found.setdefault((key.measure, key.victim, data), {}).setdefault(name, []).append((spent, score, group))
     clashes = _clashes(found)
     for (measure, victim, data), methods in found.items():
         lines = _split(methods, {name for digest, name in clashes if digest == data})
@@ -50,11 +54,11 @@ def _lines(study: Study) -> Lines:
 
 def _clashes(found: Lines) -> set[tuple[str, str]]:
     """(data, method) of which two runs say different things at one budget: these are never joined into one line."""
-    said: dict[tuple[str, str, str, str, float], set[Score]] = {}
+    said: dict[tuple[str, str, str, str, Budget], set[Score]] = {}
     for (measure, victim, data), methods in found.items():
         for name, points in methods.items():
-            for eps, score, _ in points:
-                said.setdefault((data, name, measure, victim, eps), set()).add(score)
+            for spent, score, _ in points:
+                said.setdefault((data, name, measure, victim, spent), set()).add(score)
     return {key[:2] for key, scores in said.items() if len(scores) > 1}
 
 
@@ -64,7 +68,8 @@ def _split(methods: dict[str, list[Point]], clashing: set[str]) -> dict[str, lis
     for name, points in methods.items():
         for point in points:
             lines.setdefault(f"{name} [{point[2].label}]" if name in clashing else name, []).append(point)
-    return {name: sorted({p[0]: p for p in points}.values(), key=lambda p: p[0]) for name, points in lines.items()}
+    unique = {name: {p[0]: p for p in points}.values() for name, points in lines.items()}
+    return {name: sorted(points, key=lambda p: p[0].order) for name, points in unique.items()}
 
 
 def _panel(study: Study, lines: Lines, measure: str, victim: str, titled: bool) -> figures.Panel:
@@ -73,7 +78,7 @@ def _panel(study: Study, lines: Lines, measure: str, victim: str, titled: bool) 
     for place in places:
         data = f" ({place[2][:6]})" if len(places) > 1 else ""
         for name, points in sorted(lines[place].items(), key=lambda item: (item[0].startswith(CONTROL), item[0])):
-            x, scores = [p[0] for p in points], [p[1] for p in points]
+            x, scores = [p[0].eps_255 or 0.0 for p in points], [p[1] for p in points]
             low, high = [s.low for s in scores], [s.high for s in scores]
             label = name.replace(CONTROL, "random sign (control)") + data
             drawn.append(figures.Line(label, x, [s.value for s in scores], low, high, name.startswith(CONTROL)))
@@ -84,9 +89,9 @@ def _rows(lines: Lines, measure: str, victim: str) -> list[Row]:
     key = ScoreKey(measure, "", (), victim)
     goal = _MEASURES[key.measure].removesuffix(" (%)").lower()
     return [
-        Row((Cell(victim), Cell(name), Cell(goal), Cell(numerals.budget(eps)), number(score, group.refs, True)))
+        Row((Cell(victim), Cell(name), Cell(goal), Cell(spent.text), number(score, group.refs, True)))
         for place, methods in lines.items()
         if place[:2] == (measure, victim)
         for name, points in methods.items()
-        for eps, score, group in points
+        for spent, score, group in points
     ]

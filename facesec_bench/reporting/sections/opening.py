@@ -9,7 +9,7 @@ from facesec_bench.records import Score
 from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Cell, Prose, Section, words
 from facesec_bench.reporting.grouping import Group, Study, is_toy
-from facesec_bench.reporting.keys import DEFAULT_EPS_255, ScoreKey, eps_255, is_control
+from facesec_bench.reporting.keys import DEFAULT, ScoreKey, budget, is_control
 
 _VERBS = {"dodging_success": "dodges", "impersonation_success": "impersonates on"}
 
@@ -123,13 +123,13 @@ def _control(study: Study) -> Cell | None:
 
 
 def _best(study: Study, measure: str, admits: Callable[[ScoreKey], bool]) -> Best | None:
-    """The highest rate at the default budget among real targets; toys only if there is nothing else."""
+    """The highest rate at the default L-inf budget among real targets; toys only if there is nothing else."""
     notes = study.targets()
     rows = [
         Best(g, k, s)
         for g, k, s in study.scores()
         if k.measure == measure and admits(k) and s.value == s.value
-        and eps_255(k.method, g.card) == DEFAULT_EPS_255
+        and budget(k.method, g.card) == DEFAULT
     ]  # fmt: skip
     real = [b for b in rows if not is_toy(b.key.victim, notes.get(b.key.victim, ""))]
     return max(real or rows, key=lambda b: b.score.value, default=None)
@@ -139,5 +139,5 @@ def _sentence(best: Best, subject: str) -> Cell:
     score = best.score
     interval = numerals.interval(score, True)
     rate = f"{numerals.percent(score.value)} of trials ({interval + ', ' if interval else ''}n={score.n})"
-    text = f"at {numerals.budget(DEFAULT_EPS_255)}, {subject} {_VERBS[best.key.measure]} {best.key.victim} in {rate}."
+    text = f"at {DEFAULT.text}, {subject} {_VERBS[best.key.measure]} {best.key.victim} in {rate}."
     return Cell(text[0].upper() + text[1:], refs=best.group.refs)

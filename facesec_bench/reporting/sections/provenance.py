@@ -9,6 +9,7 @@ from facesec_bench.records import RunCard
 from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Block, Cell, Listing, Row, Section, Table, merge_equal, words
 from facesec_bench.reporting.grouping import Group, Study
+from facesec_bench.reporting.keys import budget
 from facesec_bench.reporting.runs import Run
 
 
@@ -67,10 +68,11 @@ def _targets(study: Study) -> Table | None:
 
 def _methods(study: Study) -> Table | None:
     rows = [
-        Row((Cell(name, refs=(label,)), Cell(_text(method, "title")), Cell(_text(method, "source"))))
+        Row((Cell(name, refs=(label,)), Cell(budget(name, card).text), Cell(_text(method, "title")),
+             Cell(_text(method, "source"))))
         for g in study.groups for label, _, card in g.labelled() for name, method in card.methods.items()
     ]  # fmt: skip
-    return Table("methods", "Methods.", ("Name", "Title", "Source"), merge_equal(rows), "", 3) if rows else None
+    return Table("methods", "Methods.", ("Name", "ε", "Title", "Source"), merge_equal(rows), "", 4) if rows else None
 
 
 def _text(fields: dict[str, Any], key: str) -> str:

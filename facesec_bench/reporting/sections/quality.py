@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from facesec_bench.records import Score
-from facesec_bench.reporting import labels, numerals
+from facesec_bench.reporting import labels
 from facesec_bench.reporting.document import Cell, Row, Section, Table, embolden, merge_equal, number, words
 from facesec_bench.reporting.grouping import Group, Study
-from facesec_bench.reporting.keys import ScoreKey, eps_255, is_control
+from facesec_bench.reporting.keys import Budget, ScoreKey, budget, is_control
 
 
 def section(study: Study) -> Section | None:
@@ -18,8 +18,9 @@ def section(study: Study) -> Section | None:
         return None
     opening = words(
         "Taken on the 8-bit photo that was judged, against the clean chip. PSNR leaves unchanged photos out. A Fréchet "
-        "distance is taken in the embedding space of the attacked model, or of the judge where there is only one; from "
-        "few photos it is biased upwards, so compare rows of equal n only."
+        "distance is taken once for each goal, in the embedding space of the attacked model, or of the judge where "
+        "there is only one (FID: of Inception-v3); from few photos it is biased upwards, so compare rows of equal n "
+        "only."
     )
     single = _rows(study, measures, lambda key: len(key.surrogates) < 2)
     several = _rows(study, measures, lambda key: len(key.surrogates) > 1)
@@ -32,33 +33,34 @@ def section(study: Study) -> Section | None:
 
 
 def _rows(study: Study, measures: list[str], admits: Callable[[ScoreKey], bool]) -> tuple[Row, ...]:
-    blocks: dict[tuple[float, str], list[Row]] = {}
+    blocks: dict[tuple[Budget, str], list[Row]] = {}
     for group in study.groups:
         lines = dict.fromkeys(k._replace(measure="") for k in group.scores if k.measure in measures and admits(k))
         for line in sorted(lines, key=lambda k: (k.method, len(k.surrogates), k.surrogates, study.order(k.victim))):
-            budget = (eps_255(line.method, group.card), str(group.card.data.get("digest", "")))
-            blocks.setdefault(budget, []).append(_row(group, line, measures, budget[0]))
+            block = (budget(line.method, group.card), str(group.card.data.get("digest", "")))
+            blocks.setdefault(block, []).append(_row(group, line, measures, block[0]))
     rows: list[Row] = []
-    for budget in sorted(blocks):
-        block = list(merge_equal(blocks[budget]))
-        for i, measure in enumerate(measures):
-            block = embolden(block, 3 + i, labels.QUALITY[measure].higher)
-        rows += sorted(block, key=lambda row: row.kind == "control")
+    for spent, digest in sorted(blocks, key=lambda block: (block[0].order, block[1])):
+        found = list(merge_equal(blocks[spent, digest]))
+        for i, measure in enumerate(measures if spent.eps_255 is not None else ()):
+            found = embolden(found, 3 + i, labels.QUALITY[measure].higher)
+        rows += sorted(found, key=lambda row: row.kind == "control")
     return tuple(rows)
 
 
-def _row(group: Group, line: ScoreKey, measures: list[str], eps: float) -> Row:
+def _row(group: Group, line: ScoreKey, measures: list[str], spent: Budget) -> Row:
     control = is_control(line.method)
     title = "Random sign (control)" if control else line.method
     made_on = "nothing" if control else " + ".join(line.surrogates)
     cells = [number(_score(group, line, m), group.refs, False) for m in measures]
-    head = (Cell(title), Cell(made_on), Cell(numerals.budget(eps)))
+    head = (Cell(title), Cell(made_on), Cell(spent.text))
     return Row((*head, *cells), "control" if control else "")
 
 
 def _score(group: Group, line: ScoreKey, measure: str) -> Score | None:
-    """The score; a Frechet distance alone depends on the judge, so it comes from the one that speaks for the row."""
-    if measure == "frechet_fr":
+    """The score; a distance in an FR space alone depends on the judge: it is taken from the one that speaks for the
+    row."""
+    if measure.startswith("frechet_fr"):
         judges = [
             k.victim for k in group.scores
             if k.measure == measure and (k.method, k.surrogates) == (line.method, line.surrogates)

@@ -6,7 +6,7 @@ from facesec_bench.records import Score
 from facesec_bench.reporting import labels, numerals
 from facesec_bench.reporting.document import Cell, Row, Section, Table, embolden, head, merge_equal, number, words
 from facesec_bench.reporting.grouping import Group, Study
-from facesec_bench.reporting.keys import CLEAN, ScoreKey, eps_255, is_control
+from facesec_bench.reporting.keys import CLEAN, Budget, ScoreKey, budget, is_control
 from facesec_bench.reporting.sections.calibration import named
 
 Found = dict[tuple[str, str, str, str], Score]  # (group label, method, victim, measure)
@@ -35,7 +35,8 @@ def section(study: Study) -> Section | None:
     columns = ("Method", "ε", *(labels.SUCCESS[m].text for m in measures))
     note = (
         "Bold: the best of its column for that victim, budget and data set, where its interval does not overlap the "
-        "second's."
+        "second's. A budget bounds the change of any pixel; “rms” bounds the root mean square change of the image, and "
+        "“none” is a method without a budget: their rows are not compared with the others."
     )
     table = Table("white-box", "White-box success, with 95% intervals.", columns, tuple(rows), note, 2, wide=True)
     return Section("White-box attacks", (opening, table))
@@ -43,21 +44,22 @@ def section(study: Study) -> Section | None:
 
 def _victim_rows(study: Study, found: Found, measures: list[str], victim: str) -> tuple[Row, ...]:
     present = {(label, method) for label, method, v, _ in found if v == victim}
-    blocks: dict[tuple[float, str], list[Row]] = {}
+    blocks: dict[tuple[Budget, str], list[Row]] = {}
     base: list[Row] = []
     for group in study.groups:
         for method in sorted(m for label, m in present if label == group.label):
             row = _row(group, method, victim, found, measures)
-            budget = (eps_255(method, group.card), str(group.card.data.get("digest", "")))
-            blocks.setdefault(budget, []).append(row)
+            block = (budget(method, group.card), str(group.card.data.get("digest", "")))
+            blocks.setdefault(block, []).append(row)
         base += _base_row(group, victim, measures)
     rows: list[Row] = []
-    for budget in sorted(blocks):
-        block = list(merge_equal(blocks[budget]))
-        for i, measure in enumerate(measures):
-            block = embolden(block, 2 + i, labels.SUCCESS[measure].higher)
+    for spent, digest in sorted(blocks, key=lambda block: (block[0].order, block[1])):
+        found_rows = list(merge_equal(blocks[spent, digest]))
+        # Methods without a budget spend what they like: not even among themselves is one the best.
+        for i, measure in enumerate(measures if spent.eps_255 is not None else ()):
+            found_rows = embolden(found_rows, 2 + i, labels.SUCCESS[measure].higher)
         # The control closes its own budget, so that it is read beside the attacks that spent the same.
-        rows += sorted(block, key=lambda row: row.kind == "control")
+        rows += sorted(found_rows, key=lambda row: row.kind == "control")
     return (*rows, *merge_equal(base))
 
 
@@ -65,9 +67,7 @@ def _row(group: Group, method: str, victim: str, found: Found, measures: list[st
     control = is_control(method)
     cells = [number(found.get((group.label, method, victim, m)), group.refs, True) for m in measures]
     title = "Random sign (control)" if control else method
-    return Row(
-        (Cell(title), Cell(numerals.budget(eps_255(method, group.card))), *cells), kind="control" if control else ""
-    )
+    return Row((Cell(title), Cell(budget(method, group.card).text), *cells), kind="control" if control else "")
 
 
 def _base_row(group: Group, victim: str, measures: list[str]) -> list[Row]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from facesec_bench.records import Score
 from facesec_bench.reporting import figures, numerals
 from facesec_bench.reporting.document import Block, Cell, Figure, Row, Section, Table, number, words
 from facesec_bench.reporting.grouping import Group, Study
-from facesec_bench.reporting.keys import ScoreKey, eps_255, is_control, stem
+from facesec_bench.reporting.keys import ScoreKey, budget, is_control, stem
 
 _MEASURES = {"dodging_success": "dodging", "impersonation_success": "impersonation"}
 
-OTHERS = "all others"
-"""Printed surrogate of a leave-one-out ensemble: every model of the run but the one that judges."""
+ENSEMBLE = "ensemble"
+"""Heat-map row of a method's ensembles: in each column the one ensemble that leaves its victim out."""
 
 Found = dict[tuple[str, ScoreKey], Score]
 Line = tuple[str, str, tuple[str, ...]]  # (group label, method, surrogates)
@@ -26,7 +27,6 @@ def section(study: Study) -> Section | None:
         return None
     opening = words(
         "Each row is a method with the surrogates it was made on, each column the model that judges. "
-        f"“{OTHERS}” is the leave-one-out ensemble: every model of the run but the one that judges. "
         "Outlined cells are white box: the judge was among the surrogates. Hatched cells were not measured."
     )
     blocks: tuple[Block, ...] = (opening, *figures_)
@@ -38,40 +38,50 @@ def _map(study: Study, measure: str) -> Figure | None:
     if not any(key.is_transfer for _, key in found):
         return None
     victims = sorted({key.victim for _, key in found}, key=study.order)
-    found = _leave_one_out(study, found)
-    lines = _lines(study, list(found))
     groups = {g.label: g for g in study.groups}
+    goal = _MEASURES[measure]
+    slug = f"transfer-{goal}"
+    folded = _folded(found)
+    lines = _lines(study, list(folded))
+    caption = f"Transfer of {goal}: success rate by method and surrogates (rows) and victim (columns)."
+    if any(surrogates == (ENSEMBLE,) for _, _, surrogates in lines):
+        caption += (
+            f" “{ENSEMBLE}”: in each column the ensemble of this study that leaves that victim out; the numbers below "
+            "name its members."
+        )
+    columns = ("Method", "ε", "Surrogates", *victims)
+    note = "White box where the victim is the surrogate."
+    rows = tuple(_table_row(found, measure, line, victims, groups[line[0]]) for line in _lines(study, list(found)))
+    table = Table(slug, f"Transfer of {goal}.", columns, rows, note, 3, True)
+    svg = _drawing(slug, folded, measure, lines, victims, groups)
+    return Figure(slug, f"{caption} {_runs(lines, groups)}", svg, table)
+
+
+def _drawing(
+    slug: str, found: Found, measure: str, lines: list[Line], victims: list[str], groups: dict[str, Group]
+) -> str:
     several = len({label for label, _, _ in lines}) > 1
-    names = [_name(line, several) for line in lines]
-    cells, rows = [], []
-    for line in lines:
-        label, method, surrogates = line
+    cells = []
+    for label, method, surrogates in lines:
         scores = [found.get((label, ScoreKey(measure, method, surrogates, v))) for v in victims]
         values = [math.nan if s is None else s.value for s in scores]
         cells.append([
             figures.HeatCell(x, numerals.percent(x), v in surrogates) for x, v in zip(values, victims, strict=True)
         ])  # fmt: skip
-        rows.append(_table_row(method, surrogates, [number(s, groups[label].refs, True) for s in scores]))
-    goal = _MEASURES[measure]
     breaks = [i for i in range(1, len(lines)) if lines[i][:2] != lines[i - 1][:2]]
-    slug = f"transfer-{goal}"
-    svg = figures.heat_map(slug, names, victims, cells, breaks)
-    runs = _runs(lines, groups)
-    caption = f"Transfer of {goal}: success rate by method and surrogates (rows) and victim (columns). {runs}"
-    note = f"White box where the victim is the surrogate. “{OTHERS}”: every model of the run but the victim."
-    table = Table(slug, f"Transfer of {goal}.", ("Method", "Surrogates", *victims), tuple(rows), note, 2, True)
-    return Figure(slug, caption, svg, table)
+    return figures.heat_map(slug, [_name(line, groups, several) for line in lines], victims, cells, breaks)
 
 
-def _leave_one_out(study: Study, found: Found) -> Found:
-    """Ensembles of all the models but the judge become one row; with two models that is a single surrogate already."""
-    targets = {g.label: set(g.card.targets) for g in study.groups}
-
-    def row(label: str, key: ScoreKey) -> ScoreKey:
-        others = targets[label] - {key.victim}
-        return key._replace(surrogates=(OTHERS,)) if len(others) > 1 and set(key.surrogates) == others else key
-
-    return {(label, row(label, key)): score for (label, key), score in found.items()}
+def _folded(found: Found) -> Found:
+    """`found` with the ensembles of a method in one row, where no two of them share a victim."""
+    ensembles = [(label, key) for label, key in found if len(key.surrogates) > 1 and key.is_transfer]
+    judged = Counter((label, key.method, key.victim) for label, key in ensembles)
+    kept = {(label, method) for (label, method, _), count in judged.items() if count > 1}
+    fold = {place for place in ensembles if (place[0], place[1].method) not in kept}
+    return {
+        (label, key._replace(surrogates=(ENSEMBLE,)) if (label, key) in fold else key): score
+        for (label, key), score in found.items()
+    }
 
 
 def _lines(study: Study, keys: list[tuple[str, ScoreKey]]) -> list[Line]:
@@ -89,23 +99,29 @@ def _lines(study: Study, keys: list[tuple[str, ScoreKey]]) -> list[Line]:
 
     def order(line: Line) -> tuple[object, ...]:
         label, method, surrogates = line
-        budget = eps_255(method, cards[label])
-        ensemble = surrogates == (OTHERS,) or len(surrogates) > 1
-        return is_control(method), stem(method), budget, ensemble, [study.order(s) for s in surrogates], label
+        spent = budget(method, cards[label]).order
+        ensemble = surrogates == (ENSEMBLE,) or len(surrogates) > 1
+        return is_control(method), stem(method), spent, ensemble, [study.order(s) for s in surrogates], label
 
     return sorted(lines, key=order)
 
 
-def _name(line: Line, several: bool) -> str:
+def _name(line: Line, groups: dict[str, Group], several: bool) -> str:
     label, method, surrogates = line
-    who = f"{method} (control)" if is_control(method) else method
+    mark = {"linf": "", "rms": " (rms)", "none": " (no budget)"}[budget(method, groups[label].card).norm]
+    who = f"{method} (control)" if is_control(method) else f"{method}{mark}"
     run = f" [{label}]" if several else ""
     return f"{who} @ {' + '.join(surrogates)}{run}" if surrogates else f"{who}{run}"
 
 
-def _table_row(method: str, surrogates: tuple[str, ...], cells: list[Cell]) -> Row:
+def _table_row(found: Found, measure: str, line: Line, victims: list[str], group: Group) -> Row:
+    label, method, surrogates = line
+    scores = [found.get((label, ScoreKey(measure, method, surrogates, v))) for v in victims]
+    cells = [number(s, group.refs, True) for s in scores]
     kind = "control" if is_control(method) else ""
-    return Row((Cell(method), Cell(" + ".join(surrogates) or "none"), *cells), kind=kind)
+    return Row(
+        (Cell(method), Cell(budget(method, group.card).text), Cell(" + ".join(surrogates) or "none"), *cells), kind=kind
+    )
 
 
 def _runs(lines: list[Line], groups: dict[str, Group]) -> str:
