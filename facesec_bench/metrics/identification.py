@@ -1,4 +1,4 @@
-"""Identification: at which rank a gallery search finds an identity, and what that means for an attacker."""
+"""Identification: at which rank a gallery search finds an identity."""
 
 from __future__ import annotations
 
@@ -51,16 +51,6 @@ def ranks(
     own = best[np.arange(len(x)), column]
     # The comparison counts the identity itself once, which is the 1 of "rank 1".
     return np.asarray((best >= own[:, None]).sum(axis=1), dtype=np.int64)
-
-
-def rank_n_untargeted(ranks_of_self: npt.ArrayLike, n: int = 1) -> npt.NDArray[np.bool_]:
-    """(P,) ranks of the person's own identity -> (P,) True where the person is not among the first `n`."""
-    return np.asarray(ranks_of_self) > n
-
-
-def rank_n_targeted(ranks_of_target: npt.ArrayLike, n: int = 1) -> npt.NDArray[np.bool_]:
-    """(P,) ranks of the identity to be taken for -> (P,) True where it is among the first `n`."""
-    return np.asarray(ranks_of_target) <= n
 
 
 def _columns(wanted: npt.NDArray[Any], names: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -27,12 +27,20 @@ def summarise(records: Iterable[Record], seed: int) -> dict[str, Score]:
     those rows are left out and n says how many remain.
 
     Raises:
-        FacesecError: NaN in any other measure; it names the score.
+        FacesecError: NaN in any other measure, or a key twice in one score; it names the score.
     """
     groups: dict[str, tuple[list[float], list[str]]] = {}
+    seen: set[tuple[str, str, str, str]] = set()
     for record in records:
         if record.key == WHOLE_SET:
             continue
+        row = (record.key, record.measure, record.method, record.target)
+        if row in seen:
+            raise FacesecError(
+                f"{record.measure}/{record.method}/{record.target}: found two records of {record.key!r}, wanted one "
+                "of each image or pair; two methods bear one name, or a protocol ran twice."
+            )
+        seen.add(row)
         values, identities = groups.setdefault(f"{record.measure}/{record.method}/{record.target}", ([], []))
         values.append(record.value)
         identities.append(record.identity)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facesec_bench.errors import DataError
-from facesec_bench.metrics.identification import rank_n_targeted, rank_n_untargeted, ranks
+from facesec_bench.metrics.identification import ranks
 
 
 def _unit(rng: np.random.Generator, n: int, d: int = 6) -> np.ndarray:
@@ -36,14 +36,6 @@ def test_one_good_photo_among_several_is_enough() -> None:
 
 def test_a_recogniser_that_scores_all_alike_ranks_last() -> None:
     assert ranks([[1.0, 0.0]], [0], [[0.0, 1.0]] * 4, [0, 1, 2, 3]).tolist() == [4]
-
-
-def test_untargeted_and_targeted_verdicts_at_rank_n() -> None:
-    found = np.array([1, 2, 5, 6])
-    assert rank_n_untargeted(found, 1).tolist() == [False, True, True, True]
-    assert rank_n_untargeted(found, 5).tolist() == [False, False, False, True]
-    assert rank_n_targeted(found, 1).tolist() == [True, False, False, False]
-    assert rank_n_targeted(found, 5).tolist() == [True, True, True, False]
 
 
 def test_an_identity_missing_from_the_gallery_is_an_error() -> None:

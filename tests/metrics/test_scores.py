@@ -47,3 +47,11 @@ def test_a_failed_measurement_names_its_score() -> None:
 def test_psnr_leaves_unchanged_images_out_and_says_how_many_remain() -> None:
     score = summarise(_rows("psnr", [30.0, math.nan, 40.0, 50.0]), seed=0)["psnr/pgd/sface"]
     assert (score.value, score.n) == (40.0, 3)
+
+
+def test_a_row_given_twice_is_refused_by_name() -> None:
+    rows = _rows("dodging_success", [1.0, 0.0])
+    with pytest.raises(FacesecError, match=r"dodging_success/pgd/sface: found two records of 'k1'"):
+        summarise([*rows, rows[1]], seed=0)
+    whole = Record("*", "", "pgd", "sface", "fid_dodging", 1.0)
+    assert summarise([whole, whole], seed=0) == {}
