@@ -37,7 +37,9 @@ class Inception(nn.Module):
             raise AssetError(
                 f"{path}: no such file; FID wants torchvision's inception_v3 state dict, or inception=null."
             )
-        network: Any = inception_v3(weights=None, aux_logits=True, init_weights=False)
+        # The weights want (x - 0.5) / 0.5. torchvision's preset normalises as for its other networks, and its factory
+        # forces transform_input, which turns that back, whenever weights are given; without weights it does not.
+        network: Any = inception_v3(weights=None, transform_input=True, aux_logits=True, init_weights=False)
         try:
             network.load_state_dict(_read(path))
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
