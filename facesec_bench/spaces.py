@@ -61,15 +61,16 @@ class PixelBall:
         image's start depends on its place in the batch but not on what stands around it."""
         if not self.random_start:
             return self.origin.clone()
-        uniform = torch.rand(self.origin.shape, generator=rng, device=rng.device, dtype=self.origin.dtype)
-        noise = 2.0 * uniform.to(self.origin.device) - 1.0
         if self.norm == "linf":
-            return self.project(self.origin + self.radius * noise)
-        length = torch.rand(len(self.origin), generator=rng, device=rng.device, dtype=self.origin.dtype)
-        flat = noise.flatten(1)
-        direction = flat / flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-        step = self.radius * length.to(flat.device)[:, None] * direction
-        return self.project(self.origin + step.view_as(self.origin))
+            uniform = torch.rand(self.origin.shape, generator=rng, device=rng.device, dtype=self.origin.dtype)
+            return self.project(self.origin + self.radius * (2.0 * uniform.to(self.origin.device) - 1.0))
+        steps = torch.zeros_like(self.origin)
+        for step in steps:
+            # Normal noise: its direction is uniform on the sphere, that of cube noise leans to the corners.
+            noise = torch.randn(step.shape, generator=rng, device=rng.device, dtype=step.dtype)
+            length = torch.rand((), generator=rng, device=rng.device, dtype=step.dtype)
+            step.copy_(self.radius * length * noise / noise.norm().clamp_min(torch.finfo(step.dtype).tiny))
+        return self.project(self.origin + steps)
 
     def render(self, params: Tensor) -> Tensor:
         """Parameters are pixels already."""

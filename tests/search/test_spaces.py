@@ -59,11 +59,21 @@ def test_an_image_projects_alike_alone_and_among_others():
     assert torch.equal(together[:1], alone)
 
 
-def test_a_start_does_not_depend_on_later_batch_mates():
-    images = some(0, 0.3, 0.7)
-    few = PixelBall(images[:1], 0.1, random_start=True).start(generator(0, "s"))
-    many = PixelBall(images, 0.1, random_start=True).start(generator(0, "s"))
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_start_does_not_depend_on_later_batch_mates(norm):
+    images = some(0, 0.3, 0.7)[..., :3]  # sides that no vectorised draw divides evenly
+    few = PixelBall(images[:1], 0.1, norm, random_start=True).start(generator(0, "s"))
+    many = PixelBall(images, 0.1, norm, random_start=True).start(generator(0, "s"))
     assert torch.equal(few[0], many[0])
+
+
+def test_an_l2_start_has_no_favourite_direction():
+    origin = torch.full((4000, 1, 1, 2), 0.5)
+    step = PixelBall(origin, 0.1, "l2", random_start=True).start(generator(0, "s")) - origin
+    angle = torch.atan2(step[:, 0, 0, 1], step[:, 0, 0, 0])
+    # A direction drawn from a square points to its corners more often: the mean of cos 4a would be -0.12.
+    assert abs(float(torch.cos(4 * angle).mean())) < 0.06
+    assert float(step.flatten(1).norm(dim=1).mean()) == pytest.approx(0.05, rel=0.05)
 
 
 def test_an_l2_budget_by_root_mean_square_compares_with_linf():
