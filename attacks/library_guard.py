@@ -1,4 +1,5 @@
-"""What every attack of another library passes through: its randomness lent and taken back, its result checked."""
+"""What every attack of another library passes through: its randomness lent and taken back, its errors named, its result
+checked."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facesec_bench.errors import ConfigError, TargetError
+from facesec_bench.errors import ConfigError, FacesecError, TargetError
 from facesec_bench.spaces import PixelBall
 
 
@@ -22,7 +23,9 @@ def seeded_globally(rng: torch.Generator) -> Iterator[None]:
     """
     seed = int(torch.randint(0, 2**31 - 1, (1,), generator=rng, device=rng.device))
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng():
+    # By name: fork_rng of older torch versions takes CUDA to be the only accelerator.
+    accelerator = torch.accelerator.current_accelerator()
+    with torch.random.fork_rng(device_type=accelerator.type if accelerator else "cuda"):
         try:
             torch.manual_seed(seed)
             np.random.seed(seed)
@@ -31,6 +34,18 @@ def seeded_globally(rng: torch.Generator) -> Iterator[None]:
         finally:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+@contextmanager
+def named_errors(attack: str) -> Iterator[None]:
+    """Whatever a library raises inside becomes a TargetError that begins with `attack`, so that one method cannot end a
+    study; errors of this project pass through as they are."""
+    try:
+        yield
+    except FacesecError:
+        raise
+    except Exception as error:
+        raise TargetError(f"{attack}: {type(error).__name__}: {error}") from error
 
 
 def checked(result: Tensor, space: PixelBall | None, images: Tensor, method: str) -> Tensor:

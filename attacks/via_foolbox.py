@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.budget import ball
-from attacks.library_guard import checked, seeded_globally
+from attacks.library_guard import checked, named_errors, seeded_globally
 from facesec_bench.errors import ConfigError, MissingPackageError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
@@ -33,7 +33,8 @@ class Foolbox:
 
     Raises:
         MissingPackageError: foolbox is not installed.
-        ConfigError: no such attack, an argument it does not take, a budget in another norm, a goal it does not support.
+        ConfigError: no such attack, an argument it does not take, a budget in another norm.
+        TargetError: whatever the library raises, named; a goal it does not support is a ValueError of its own.
     """
 
     def __init__(
@@ -54,18 +55,16 @@ class Foolbox:
         images = faces.images
         bounded = self.eps_255 is not None or self.rms_255 is not None
         space = ball(images, eps_255=self.eps_255, rms_255=self.rms_255) if bounded else None
-        with borrowed(*surrogates), seeded_globally(rng):
+        title = f"foolbox {self.name}"
+        with borrowed(*surrogates), seeded_globally(rng), named_errors(f"{title}, to {aim.kind}"):
             classifier = GalleryClassifier(surrogates, aim.gallery, self.scale).eval()
             columns = classifier.columns(aim.labels)
             dodge = aim.kind == "dodge"
             criteria = foolbox.criteria
             criterion = criteria.Misclassification(columns) if dodge else criteria.TargetedMisclassification(columns)
             model = foolbox.PyTorchModel(classifier, bounds=(0, 1), device=images.device)
-            try:
-                _, result, _ = attack(model, images.clone(), criterion, epsilons=space.radius if space else None)
-            except ValueError as error:
-                raise ConfigError(f"foolbox {self.name} refused to {aim.kind}: {error}") from error
-        return checked(result, space, images, f"foolbox {self.name}")
+            _, result, _ = attack(model, images.clone(), criterion, epsilons=space.radius if space else None)
+        return checked(result, space, images, title)
 
     def _attack(self, foolbox: Any) -> Any:
         kind = getattr(foolbox.attacks, self.name, None)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.budget import ball
-from attacks.library_guard import checked, seeded_globally
+from attacks.library_guard import checked, named_errors, seeded_globally
 from facesec_bench.errors import ConfigError, MissingPackageError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
@@ -37,6 +37,7 @@ class TorchAttacks:
     Raises:
         MissingPackageError: torchattacks is not installed.
         ConfigError: no such attack, an argument it does not take, a budget it cannot keep, a goal it does not support.
+        TargetError: whatever else the library raises, named.
     """
 
     def __init__(
@@ -60,14 +61,15 @@ class TorchAttacks:
         bounded = self.eps_255 is not None or self.rms_255 is not None
         space = ball(images, eps_255=self.eps_255, rms_255=self.rms_255) if bounded else None
         arguments = self._arguments(kind, space.radius if space else None)
-        with borrowed(*surrogates), seeded_globally(rng):
+        title = f"torchattacks {self.name}"
+        with borrowed(*surrogates), seeded_globally(rng), named_errors(f"{title}, to {aim.kind}"):
             classifier = GalleryClassifier(surrogates, aim.gallery, self.scale).eval()
             attack = kind(classifier, **arguments)
             attack.set_device(images.device)
             if aim.kind == "impersonate":
                 _aim_at_labels(attack, self.name)
             result = attack(images.clone(), classifier.columns(aim.labels))
-        return checked(result, space, images, f"torchattacks {self.name}")
+        return checked(result, space, images, title)
 
     def _arguments(self, kind: type, radius: float | None) -> dict[str, Any]:
         takes = set(inspect.signature(kind.__init__).parameters) - {"self", "model"}

@@ -1,16 +1,20 @@
 """torchattacks and Foolbox through the gallery view: independent implementations, and a budget not theirs to break."""
 
+import contextlib
 import importlib.util
 import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn import functional
 
 from attacks.library_guard import checked, seeded_globally
+from attacks.translation import gaussian_kernel
 from attacks.via_foolbox import Foolbox
 from attacks.via_torchattacks import TorchAttacks
+from experiments.catalogue import CONF
 from facesec_bench.errors import ConfigError, MissingPackageError, TargetError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces
@@ -148,17 +152,46 @@ def test_a_minimum_norm_attack_runs_without_a_budget_and_crosses_the_boundary():
         ({"name": "LinfPGD", "eps_255": 8.0, "arguments": {"stepz": 3}}, "dodge", "stepz"),
         ({"name": "LinfPGD", "rms_255": 8.0}, "dodge", "measured in"),
         ({"name": "LinfPGD"}, "dodge", "takes a budget"),
-        (
-            {"name": "VirtualAdversarialAttack", "arguments": {"steps": 1}, "rms_255": 8.0},
-            "impersonate",
-            "refused to impersonate",
-        ),
     ],
 )
 def test_foolbox_misuse_is_refused_by_name(arguments, kind, what):
     faces, aim = study(kind)
     with pytest.raises(ConfigError, match=what):
         Foolbox(**arguments)(faces, aim, [ToyTarget()], generator(0))
+
+
+class Failing(ToyTarget):
+    """A target in whose `embed` something breaks under the library's hands."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def embed(self, chips):
+        raise self.error
+
+
+@needs_torchattacks
+@pytest.mark.parametrize("cause", [RuntimeError("no memory"), ValueError("bad shape"), AttributeError("no such thing")])
+@pytest.mark.parametrize(("attack", "name"), [(TorchAttacks, "torchattacks PGD"), (Foolbox, "foolbox LinfPGD")])
+def test_what_breaks_inside_a_library_names_library_attack_and_cause(attack, name, cause):
+    faces, aim = study()
+    with pytest.raises(TargetError, match=f"{name}.*{type(cause).__name__}: {cause}") as caught:
+        attack(name.split()[1], eps_255=8.0)(faces, aim, [Failing(cause)], generator(0))
+    assert caught.value.__cause__ is cause
+
+
+def test_an_error_with_a_remedy_passes_through_as_it_is():
+    faces, aim = study()
+    with pytest.raises(ConfigError, match="mine"):
+        Foolbox("LinfPGD", eps_255=8.0)(faces, aim, [Failing(ConfigError("mine"))], generator(0))
+
+
+def test_a_goal_that_foolbox_does_not_support_is_an_error_in_its_words():
+    faces, aim = study("impersonate")
+    attack = Foolbox("VirtualAdversarialAttack", {"steps": 1}, rms_255=8.0)
+    with pytest.raises(TargetError, match="foolbox VirtualAdversarialAttack, to impersonate: ValueError"):
+        attack(faces, aim, [ToyTarget()], generator(0))
 
 
 def test_a_minimum_norm_attack_of_foolbox_is_clipped_to_a_stated_budget():
@@ -190,6 +223,32 @@ def test_global_randomness_is_lent_and_taken_back():
     assert torch.equal(torch.rand(2), wanted[0]) and (np.random.rand(2) == wanted[1]).all()
     with seeded_globally(generator(1)):
         assert (torch.rand(1), np.random.rand()) == first
+
+
+def test_the_generators_of_any_accelerator_are_lent_and_taken_back(monkeypatch):
+    asked = []
+
+    def fork(devices=None, device_type="cuda"):
+        asked.append(device_type)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    for accelerator in (torch.device("mps"), None):
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda found=accelerator: found)
+        with seeded_globally(generator(1)):
+            pass
+    assert asked == ["mps", "cuda"]
+
+
+@needs_torchattacks
+@pytest.mark.parametrize("name", ["ti_fgsm", "ti_dim"])
+def test_the_published_presets_smooth_as_the_released_code_does(name):
+    from torchattacks import TIFGSM
+
+    settings = yaml.safe_load((CONF / "evasion" / f"{name}.yaml").read_text(encoding="utf-8"))
+    kernel = gaussian_kernel(settings["kernel"], settings["sigma"]).numpy()
+    theirs = TIFGSM(torch.nn.Identity()).gkern(15, 3)
+    assert np.allclose(np.outer(kernel, kernel), theirs, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(("module", "attack"), [("torchattacks", TorchAttacks), ("foolbox", Foolbox)])
