@@ -64,13 +64,13 @@ def fetch(
 
 @app.command()
 def verify(names: Names = None) -> None:
-    """Hash every cached file; exit code 1 if one is missing or corrupt."""
+    """Hash every cached file; exit code 1 if one is missing, corrupt or outdated."""
     from facesec_bench import assets
 
     with _errors_in_words():
         rows = assets.verify(names or ())
     _print_table(rows, "Verified by sha256")
-    if any(row.state in ("missing", "corrupt") for row in rows):
+    if any(row.state in ("missing", "corrupt", "outdated") for row in rows):
         raise typer.Exit(1)
 
 
@@ -117,7 +117,7 @@ def _print_table(rows: list[AssetStatus], title: str) -> None:
     table.add_column("download MB", justify="right")
     for heading in ("package", "licence", "for"):
         table.add_column(heading, overflow="fold")
-    colours = {"cached": "green", "missing": "yellow", "corrupt": "red", "user file": "cyan"}
+    colours = {"cached": "green", "missing": "yellow", "corrupt": "red", "user file": "cyan", "outdated": "red"}
     for row in rows:
         state = f"[{colours[row.state]}]{row.state}[/]"
         size = f"{row.asset.archive.size / 1e6:.1f}"

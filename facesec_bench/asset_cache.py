@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from facesec_bench.asset_download import sha256
 from facesec_bench.asset_manifest import Asset
 from facesec_bench.errors import AssetError
+from facesec_bench.files import write_atomically
 
-State = Literal["cached", "missing", "corrupt", "user file"]
+State = Literal["cached", "missing", "corrupt", "user file", "outdated"]
+"""`outdated` is a user's own file laid out as an older conversion did."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,8 @@ def _commit(part: Path, destination: Path) -> None:
 
 
 def _write_sidecar(asset: Asset, sidecar: Sidecar) -> None:
-    part = _sidecar_file(asset).with_suffix(".json.part")
-    part.write_text(json.dumps(asdict(sidecar), indent=1) + "\n", encoding="utf-8")
-    _commit(part, _sidecar_file(asset))
+    text = json.dumps(asdict(sidecar), indent=1) + "\n"
+    write_atomically(_sidecar_file(asset), text.encode(), durable=True)
 
 
 def cached_file(asset: Asset) -> Path:
@@ -151,6 +153,10 @@ def state_of(asset: Asset) -> tuple[State, Path, str]:
         return "corrupt", file, str(error)
     if sidecar.size != file.stat().st_size:
         return "corrupt", file, f"{file.stat().st_size} bytes, wanted {sidecar.size}"
+    if sidecar.user_file and sidecar.converter != asset.converter:
+        found = f"your own file, laid out as {sidecar.converter}, wanted {asset.converter}"
+        remedy = f"facesec assets put {asset.name} FILE --unverified, or remove {file} to use the published one"
+        return "outdated", file, f"{found}; put it again: {remedy}"
     if sidecar.user_file:
         return "user file", file, f"your own file, sha256 {sidecar.source_sha256[:12]}"
     if sidecar.converter != asset.converter or sidecar.source_sha256 != asset.sha256:
@@ -159,18 +165,38 @@ def state_of(asset: Asset) -> tuple[State, Path, str]:
 
 
 def usable(asset: Asset, say: Callable[[str], None] = lambda line: None) -> bool:
-    """Whether the cached file can be used; hashes it when its time stamp is not the one it was written with."""
+    """Whether the cached file can be used; hashes it when its time stamp is not the one it was written with.
+
+    Raises:
+        AssetError: an outdated file of the user's own, which nothing may replace unasked.
+    """
     state, file, detail = state_of(asset)
     if state == "missing":
         return False
+    if state == "outdated":
+        raise AssetError(f"{asset.name}: {detail}.")
     if state == "corrupt":
         say(f"{asset.name}: the cached file is not usable ({detail}); it is made anew")
         return False
     sidecar = read_sidecar(asset)
-    if file.stat().st_mtime_ns == sidecar.mtime_ns:
+    mtime_ns = file.stat().st_mtime_ns
+    if mtime_ns == sidecar.mtime_ns:
         return True
     if sha256(file) != sidecar.sha256:
         say(f"{asset.name}: the cached file has changed since it was written; it is made anew")
         return False
-    _write_sidecar(asset, Sidecar(**{**asdict(sidecar), "mtime_ns": file.stat().st_mtime_ns}))  # copied or touched
+    _note_time(asset, sidecar, mtime_ns)  # copied or touched
     return True
+
+
+def _note_time(asset: Asset, sidecar: Sidecar, mtime_ns: int) -> None:
+    """Spare the next use its hashing, where that can be noted: not in a read-only cache, nor against another process.
+
+    Whoever holds the lock may be installing another file, to which the time stamp would not belong.
+    """
+    from filelock import FileLock
+
+    # filelock's Timeout is an OSError.
+    with suppress(OSError, AssetError), FileLock(cache_folder() / ".lock", timeout=0):
+        if read_sidecar(asset) == sidecar:
+            _write_sidecar(asset, replace(sidecar, mtime_ns=mtime_ns))

@@ -124,7 +124,12 @@ def fetch(names: Iterable[str] = (), watch: Watch | None = None, notice: Callabl
     assets = [lookup(name) for name in names] or list(MANIFEST.values())
     errors: list[AssetError] = []
     with FileLock(cache_folder() / ".lock"):
-        wanted = [asset for asset in assets if not usable(asset, say)]
+        wanted: list[Asset] = []
+        for asset in assets:
+            try:
+                wanted += [] if usable(asset, say) else [asset]
+            except AssetError as error:
+                errors.append(error)
         for archive in dict.fromkeys(asset.archive for asset in wanted):
             group = [asset for asset in wanted if asset.archive == archive]
             try:

@@ -16,7 +16,7 @@ MAY_IMPORT = {
 ROOMS = set(MAY_IMPORT)
 # Left never imports right. Within a group, modules may meet. A module is placed by the longest name that fits it.
 KERNEL = (
-    ("interfaces", "goals", "records", "seeds", "errors", "asset", "progress", "runs"),
+    ("interfaces", "goals", "records", "seeds", "errors", "files", "asset", "progress", "runs"),
     ("data", "targets", "generators", "perception"),
     ("spaces", "search", "training"),
     ("metrics",),

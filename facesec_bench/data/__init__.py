@@ -30,8 +30,10 @@ class Dataset:
     """What a loader returns.
 
     Attributes:
-        digest: sha256 over keys, identities and chip bytes; enters the fingerprint.
-        splits: optional role of each key as given by the user's file; empty if none was given.
+        digest: sha256 over keys, identities and chip bytes, and over splits and pairs where given; enters the
+            fingerprint.
+        splits: role of each key ("calibration" or "attack") as given by the user's file, one role to an identity; empty
+            if none was given.
         pairs: verification pairs given with the data (key, key, same person); empty means all pairs.
     """
 

@@ -101,8 +101,8 @@ def assemble(
 ) -> Dataset:
     """Read, detect, align and collect the photos of `rows`, in the order of identity and key.
 
-    Of a photo that comes twice the first is used and the second reported, naming the first. The result holds every
-    chip in memory as float32 (0.44 MB each).
+    Of a photo that comes twice the first is used and the second reported, naming the first. Names that are not UTF-8
+    become `printable` here, once for every writer. The result holds every chip in memory as float32 (0.60 MB each).
 
     Args:
         source: where the rows come from, for error messages.
@@ -112,6 +112,7 @@ def assemble(
     Raises:
         DataError: there is no row or no photo gave a face; says what was found.
     """
+    rows = [row._replace(key=printable(row.key), identity=printable(row.identity)) for row in rows]
     ordered = sorted(rows, key=lambda row: (row.identity, row.key))
     gathered = _Gathered(skipped=list(skipped))
     make = ChipMaker(detector)
@@ -126,17 +127,29 @@ def assemble(
                 found += gathered.add(row, make)
         people += found > 0
     if not gathered.chips:
-        raise DataError(_nothing(source, len(ordered), gathered.skipped))
+        raise DataError(printable(_nothing(source, len(ordered), gathered.skipped)))
     faces = to_faces(gathered.chips, gathered.keys, gathered.owners)
+    roles = {key: splits[key] for key in faces.keys if key in splits} if splits else {}
     return Dataset(
-        name=name,
+        name=printable(name),
         faces=faces,
-        skipped=tuple(gathered.skipped),
-        digest=digest(faces),
+        skipped=tuple(
+            Skipped(printable(row.path), row.reason, printable(row.detail), row.used) for row in gathered.skipped
+        ),
+        digest=_with_splits(digest(faces), roles),
         licence=licence,
-        splits={key: splits[key] for key in faces.keys if key in splits} if splits else {},
-        note=" ".join(part for part in (note, limits.note()) if part),
+        splits=roles,
+        note=printable(" ".join(part for part in (note, limits.note()) if part)),
     )
+
+
+def printable(name: str) -> str:
+    """A file name that need not be UTF-8 as text that any file can hold: each stray byte becomes \\xHH in letters."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _with_splits(faces: str, roles: Mapping[str, str]) -> str:
+    return hashlib.sha256(f"{faces}{sorted(roles.items())!r}".encode()).hexdigest() if roles else faces
 
 
 def _nothing(source: str, rows: int, skipped: Sequence[Skipped]) -> str:
@@ -164,7 +177,7 @@ def digest(faces: Faces) -> str:
     total = hashlib.sha256()
     for key, identity, image in zip(faces.keys, faces.identities.tolist(), faces.images, strict=True):
         for text in (key, faces.names[identity]):
-            encoded = text.encode("utf-8", "surrogateescape")
+            encoded = text.encode()
             total.update(len(encoded).to_bytes(4, "big") + encoded)
         total.update((image * 255).round().to(torch.uint8).numpy().tobytes())
     return total.hexdigest()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -21,6 +19,7 @@ from facesec_bench.asset_cache import cache_folder
 from facesec_bench.data import align, detection, read
 from facesec_bench.data.detection import YuNet
 from facesec_bench.data.read import LeftOut, Remark
+from facesec_bench.files import write_atomically
 from facesec_bench.interfaces import CHIP_SIZE
 
 
@@ -114,16 +113,3 @@ def store(entry: Path, chip: NDArray[np.uint8] | None, remarks: tuple[Remark, ..
         warnings.warn(
             f"The chip cache cannot be written ({reason}); chips are not kept for the next run.", stacklevel=2
         )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file in one step: into a temporary neighbour, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -11,6 +11,7 @@ from facesec_bench.data import Dataset, Skipped
 from facesec_bench.data.assemble import Limits, Row, assemble
 from facesec_bench.data.detection import YuNet
 from facesec_bench.data.folder import require_folder
+from facesec_bench.data.splits import from_column
 from facesec_bench.errors import DataError
 
 Fields = dict[str | None, str | list[str] | None]
@@ -44,10 +45,11 @@ class CSVList:
         self.licence = licence
 
     def __call__(self) -> Dataset:
-        """Read the listed photos. The split column becomes `Dataset.splits`.
+        """Read the listed photos. The split column (calibration or attack) becomes `Dataset.splits`.
 
         Raises:
-            DataError: no such file, not CSV in UTF-8, a column is missing, or no face.
+            DataError: no such file, not CSV in UTF-8, a column is missing, a split that `from_column` refuses, or no
+                face.
         """
         require_folder(self.root)
         rows: list[Row] = []
@@ -65,6 +67,8 @@ class CSVList:
             rows.append(found)
             if role := _text(fields.get("split")):
                 splits[found.key] = role
+        if splits:
+            from_column({row.key: row.identity for row in rows}, splits)
         return assemble(
             f"csv {self.file.stem}",
             rows,

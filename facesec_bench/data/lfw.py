@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -119,4 +120,5 @@ def _with_pairs(
             kept.append((first, second, pair.first[0] == pair.second[0]))
     if not kept:
         raise DataError(f"All {len(listed)} pairs of {list_name} lost a photo; the first: {lost[0].detail}.")
-    return replace(dataset, pairs=tuple(kept), skipped=dataset.skipped + tuple(lost))
+    digest = hashlib.sha256(f"{dataset.digest}{kept!r}".encode()).hexdigest()  # other pairs, other thresholds
+    return replace(dataset, pairs=tuple(kept), skipped=dataset.skipped + tuple(lost), digest=digest)

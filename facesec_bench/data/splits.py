@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.seeds import numpy_generator
 
+ROLES = ("calibration", "attack")
+"""What a user's split column may say: whose clean pairs set the thresholds, and who is attacked."""
+
 
 def disjoint(names: Iterable[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
     """Deal identities out to roles at random.
@@ -66,13 +69,15 @@ def from_column(identities: Mapping[str, str], roles: Mapping[str, str]) -> dict
         roles: role of each key (`Dataset.splits`).
 
     Raises:
-        DataError: a photo without a role, or an identity in two roles (named).
+        DataError: a photo without a role, a role that is not one of ROLES, or an identity in two roles (each named).
     """
     result: dict[str, str] = {}
     for key, name in identities.items():
         role = roles.get(key)
         if not role:
             raise DataError(f"{key} has no split; fill the split column for every photo, or for none.")
+        if role not in ROLES:
+            raise DataError(f"{key} has split {role!r}, wanted {' or '.join(ROLES)}.")
         if result.setdefault(name, role) != role:
             raise DataError(
                 f"Identity {name!r} is in two splits, {result[name]!r} and {role!r} ({key}); "

@@ -23,11 +23,12 @@ from facesec_bench.asset_cache import cache_folder
 from facesec_bench.data import Dataset, align, detection, nuisance
 from facesec_bench.data.align import make_chip, misfit
 from facesec_bench.data.assemble import digest, to_faces
-from facesec_bench.data.chips import code_version, write_atomically
+from facesec_bench.data.chips import code_version
 from facesec_bench.data.detection import YuNet
 from facesec_bench.data.nuisance import rephotograph
 from facesec_bench.data.read import LeftOut, Pixels
 from facesec_bench.errors import ConfigError, DataError
+from facesec_bench.files import write_atomically
 from facesec_bench.progress import track
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Synthetic:
             licence="MIT (generator); the faces belong to nobody",
             splits={},
             note="Faces from a generator (DCGAN), chosen with SFace, so SFace's clean figures on them are optimistic. "
-            + story,
+            "SFace cut the identities apart, so thresholds and rates of SFace on them are biased too. " + story,
         )
 
     def _fingerprint(self) -> str:

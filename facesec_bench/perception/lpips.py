@@ -23,7 +23,8 @@ def _package() -> Any:
 class LPIPS(nn.Module):
     """Perceptual distance between two batches of images; 0 for the same image, larger is farther.
 
-    On aligned crops of real faces: noise of sd 0.05 gives about 0.24 (AlexNet), another photo of the person 0.31.
+    It depends on the resolution. AlexNet, means over chips of ten people of LFW: noise of sd 0.05 gives 0.38 at 224 px
+    and 0.17 at 112 px, another photo of the person 0.49 and 0.33.
 
     Args:
         net: the backbone; "alex" is the usual choice for evaluation, "vgg" for optimisation.

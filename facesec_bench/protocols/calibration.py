@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facesec_bench.data import Dataset
 from facesec_bench.errors import CalibrationError
+from facesec_bench.files import write_atomically
 from facesec_bench.interfaces import FRTarget
 from facesec_bench.metrics.intervals import identity_bootstrap
 from facesec_bench.metrics.verification import (
@@ -158,12 +159,18 @@ def calibrate(
 
 @dataclass(frozen=True)
 class CalibrationStore:
-    """Calibrations kept on disk, one file per (target weights, data, rates, procedure)."""
+    """Calibrations kept on disk, one file per (target weights, data, rates, procedure, code).
+
+    Attributes:
+        code: digest of the code that makes embeddings, so that a stored threshold is not used after it has changed.
+    """
 
     folder: Path
+    code: str = ""
 
     def _path(self, target: FRTarget, dataset: Dataset, fars: Sequence[float]) -> Path:
-        identity = json.dumps([VERSION, target.name, target.digest, dataset.digest, sorted(map(float, fars))])
+        rates = sorted(map(float, fars))
+        identity = json.dumps([VERSION, self.code, target.name, target.digest, dataset.digest, rates])
         return self.folder / f"{target.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
 
     def load(self, target: FRTarget, dataset: Dataset, fars: Sequence[float]) -> Calibration | None:
@@ -178,8 +185,5 @@ class CalibrationStore:
     def save(self, calibration: Calibration, target: FRTarget, dataset: Dataset, fars: Sequence[float]) -> Path:
         """Write the calibration in one step."""
         path = self._path(target, dataset, fars)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, (json.dumps(asdict(calibration), indent=1) + "\n").encode())
         return path

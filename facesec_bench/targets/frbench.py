@@ -10,9 +10,9 @@ from torch.nn import functional
 from facesec_bench.asset_cache import offline
 from facesec_bench.errors import MissingPackageError, TargetError
 from facesec_bench.interfaces import TargetCard
+from facesec_bench.targets.identity import state_digest
 from facesec_bench.targets.preparation import template_named
 from facesec_bench.targets.template import check_range
-from facesec_bench.targets.torch_factory import _state_digest
 
 
 class FRBenchTarget(nn.Module):
@@ -39,7 +39,7 @@ class FRBenchTarget(nn.Module):
         size = int(self.pipeline.input_size[0])
         self.template = template_named("arcface", size)
         self.pipeline.requires_grad_(False)
-        self.digest = _state_digest(self.pipeline.backbone)
+        self.digest = state_digest(self.pipeline.backbone)
         self.card = TargetCard(
             dimension=int(self.pipeline.embedding_dim),
             input_size=size,

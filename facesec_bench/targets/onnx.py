@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facesec_bench.asset_download import sha256
 from facesec_bench.errors import TargetError
 from facesec_bench.interfaces import TargetCard
 from facesec_bench.targets.checks import TOLERANCE, check_batch, check_gradient, far_apart, two_images
+from facesec_bench.targets.identity import target_digest
 from facesec_bench.targets.preparation import Preparation
 
 _NO_GRADIENT = {
@@ -56,6 +57,8 @@ class OnnxTarget(nn.Module):
         self.preparation = Preparation(template, input_size, mean, std, channels, layout)
         file = Path(path).expanduser()
         graph = _read(file, name, output)
+        # Of the graph as loaded: weights may lie in a file beside it, which the file's own bytes do not show.
+        loaded = hashlib.sha256(graph.SerializeToString()).hexdigest()
         reference = _runtime(graph, name)
         shape = (input_size, input_size, 3) if layout == "nhwc" else (3, input_size, input_size)
         pair = two_images(shape)
@@ -68,7 +71,17 @@ class OnnxTarget(nn.Module):
                 "Export the network again in float32, or bring it as torch code (target=torch_factory)."
             )
         check_gradient(name, self.network, pair, _suspects(graph))
-        self.digest = sha256(file)
+        settings = {
+            "input_size": input_size,
+            "template": template,
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "layout": layout,
+            "output": output,
+            "licence": licence,
+        }
+        self.digest = target_digest(loaded, settings)
         self.card = TargetCard(
             dimension=int(got.shape[1]),
             input_size=input_size,

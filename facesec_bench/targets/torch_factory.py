@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import pickle
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from facesec_bench.asset_download import sha256
 from facesec_bench.errors import TargetError
 from facesec_bench.interfaces import TargetCard
 from facesec_bench.targets.checks import check_batch, check_gradient, two_images
+from facesec_bench.targets.identity import state_digest, target_digest
 from facesec_bench.targets.preparation import Preparation
 
 
@@ -52,7 +52,8 @@ class TorchFactoryTarget(nn.Module):
         super().__init__()
         self.name = name
         self.preparation = Preparation(template, input_size, mean, std, channels, layout)
-        network = _function(factory)(**dict(arguments or {}))
+        build = _function(factory)
+        network = build(**dict(arguments or {}))
         if not isinstance(network, nn.Module):
             raise TargetError(f"{factory} returned {type(network).__name__}, wanted a torch.nn.Module.")
         if weights is not None:
@@ -62,7 +63,21 @@ class TorchFactoryTarget(nn.Module):
         pair = two_images(shape)
         dimension = int(check_batch(name, self.network, pair).shape[1])
         check_gradient(name, self.network, pair)
-        self.digest = sha256(Path(weights).expanduser()) if weights is not None else _state_digest(network)
+        settings = {
+            "factory": factory,
+            "arguments": arguments or {},
+            "state_key": state_key,
+            "input_size": input_size,
+            "template": template,
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "layout": layout,
+            "licence": licence,
+        }
+        code = (factory.partition(":")[0], getattr(build, "__module__", ""), type(network).__module__)
+        loaded = sha256(Path(weights).expanduser()) if weights is not None else state_digest(network)
+        self.digest = target_digest(loaded, settings, code)
         self.card = TargetCard(
             dimension=dimension,
             input_size=input_size,
@@ -118,12 +133,3 @@ def _state(file: Path) -> Any:
             f"{file}: torch refuses it with weights_only=True: a whole pickled module would run code. Save the state "
             f"dict, best as .safetensors. ({error})"
         ) from error
-
-
-def _state_digest(network: nn.Module) -> str:
-    """sha256 over names and bytes of the state dict."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(network.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

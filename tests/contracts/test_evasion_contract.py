@@ -34,8 +34,8 @@ def class_of(config: dict) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def build(path: Path) -> Evasion:
-    config = config_of(path)
+def build(path: Path, **changes: object) -> Evasion:
+    config = config_of(path) | changes
     if config["_target_"].startswith("attacks.via_torchattacks") and not importlib.util.find_spec("torchattacks"):
         pytest.skip("torchattacks is an extra: pip install --no-deps torchattacks==3.5.1")
     return class_of(config)(**{k: v for k, v in config.items() if k != "_target_"})
@@ -52,8 +52,8 @@ def photos(people: int = 3) -> tuple[Faces, torch.Tensor]:
     return Faces(images, torch.arange(people), keys, keys), others
 
 
-def aim_of(kind: str) -> tuple[Faces, Aim]:
-    faces, others = photos()
+def aim_of(kind: str, people: int = 3) -> tuple[Faces, Aim]:
+    faces, others = photos(people)
     labels = faces.identities if kind == "dodge" else faces.identities.roll(1)
     gallery = Faces(others, faces.identities, tuple(f"g{i}" for i in range(len(faces))), faces.names)
     return faces, Aim(kind=kind, references=others[labels], labels=labels, gallery=gallery)
@@ -148,6 +148,41 @@ def test_input_photos_are_not_modified(outcome):
     assert all(
         torch.equal(a, b) for a, b in zip(before, (faces.images, aim.references, aim.gallery.images), strict=True)
     )
+
+
+def with_saturated_patches(faces: Faces) -> Faces:
+    """Blown-out highlights and black shadows: there a step that looks ahead leaves [0, 1]."""
+    images = faces.images.clone()
+    images[:, :, 40:120, 30:110] = 1
+    images[:, :, 110:200, 120:210] = 0
+    return Faces(images, faces.identities, faces.keys, faces.names)
+
+
+def stays_in_range(path: Path, result: torch.Tensor, images: torch.Tensor) -> bool:
+    if not bool(torch.isfinite(result).all()) or result.min() < 0 or result.max() > 1:
+        return False
+    budget = config_of(path).get("eps_255")
+    return budget is None or bool((255 * (result - images)).abs().max() <= budget * (1 + 1e-5))
+
+
+def test_saturated_patches_are_attacked_like_any_other_pixels(path: Path):
+    plain, aim = aim_of("dodge", people=2)
+    faces = with_saturated_patches(plain)
+    result = build(path)(faces, aim, [ToyTarget()], generator(1, "contract"))
+    assert stays_in_range(path, result, faces.images) and not torch.equal(result, faces.images)
+
+
+@pytest.mark.assets("sface")
+def test_every_own_method_runs_on_a_real_recogniser(path: Path):
+    from facesec_bench.targets.sface import SFace
+
+    if ".via_" in config_of(path)["_target_"]:
+        pytest.skip("a library's method")
+    plain, aim = aim_of("dodge", people=2)
+    faces = with_saturated_patches(plain)
+    attack = build(path, steps=2) if "steps" in config_of(path) else build(path)
+    result = attack(faces, aim, [SFace()], generator(1, "contract"))
+    assert stays_in_range(path, result, faces.images) and not torch.equal(result, faces.images)
 
 
 def test_an_ensemble_is_accepted(path: Path):

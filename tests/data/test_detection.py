@@ -28,7 +28,7 @@ def picture() -> np.ndarray:
     return np.asarray(cv2.resize(pixels, (256, 256), interpolation=cv2.INTER_CUBIC))
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet", "dcgan")
 def test_landmarks_keep_their_place_when_the_photo_is_scaled(picture: np.ndarray) -> None:
     face, _ = YuNet().pick(picture)
     eye_distance = np.linalg.norm(face.landmarks[1] - face.landmarks[0])
@@ -38,7 +38,7 @@ def test_landmarks_keep_their_place_when_the_photo_is_scaled(picture: np.ndarray
         assert np.abs(other.landmarks / factor - face.landmarks).max() < 0.2 * eye_distance, factor
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet", "dcgan")
 def test_largest_and_central_choose_different_faces_and_say_so(picture: np.ndarray) -> None:
     scene = np.full((600, 900, 3), 127, np.uint8)
     scene[:256, :256] = picture
@@ -51,7 +51,7 @@ def test_largest_and_central_choose_different_faces_and_say_so(picture: np.ndarr
     assert central.landmarks[:, 0].min() > 370 and central.landmarks[:, 0].max() < 530
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet", "dcgan")
 def test_no_face_and_a_small_face_are_told_apart(picture: np.ndarray) -> None:
     with pytest.raises(LeftOut, match="no_face"):
         YuNet().pick(np.full((200, 200, 3), 127, np.uint8))
@@ -59,7 +59,7 @@ def test_no_face_and_a_small_face_are_told_apart(picture: np.ndarray) -> None:
         YuNet(min_face_px=250).pick(picture)
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet", "dcgan")
 def test_a_face_that_fills_the_photo_is_found(picture: np.ndarray) -> None:
     face, _ = YuNet().pick(picture)
     x, y, width, height = face.box.round().astype(int)
@@ -73,7 +73,7 @@ def test_settings_out_of_range_are_refused() -> None:
             YuNet(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet", "sface")
 @pytest.mark.photos
 @pytest.mark.skipif(not (PHOTOS / "lfw100").is_dir(), reason="no real photos: set FACESEC_PHOTOS")
 def test_every_photo_of_lfw100_gives_a_face_and_sface_tells_people_apart() -> None:
@@ -88,7 +88,7 @@ def test_every_photo_of_lfw100_gives_a_face_and_sface_tells_people_apart() -> No
     assert similarity[~same].max() < similarity[same].min()
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet")
 @pytest.mark.photos
 @pytest.mark.skipif(not (PHOTOS / "orl").is_dir(), reason="no real photos: set FACESEC_PHOTOS")
 def test_small_grey_pgm_photos_give_faces() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def photo(path: Path, seed: int = 0, mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng([seed, *path.as_posix().encode()]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    pixels = np.random.default_rng([seed, *os.fsencode(path.as_posix())]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).convert(mode).save(path)
     return path
 
@@ -168,12 +169,12 @@ def test_the_digest_follows_pixels_names_and_keys(tmp_path: Path) -> None:
 def test_a_csv_gives_splits_and_names_its_bad_rows(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         photo(tmp_path / f"img/{name}.png")
-    lines = ["identity, path,split,extra", "ann,img/a.png,gallery,1", 'bob,"img/b.png",probe,', ",img/c.png,,"]
-    lines += ["ann,../x.png,,", "bob,img/a.png,,", "ann,img/none.png,,", "a,b,c,d,e,f"]
+    lines = ["identity, path,split,extra", "ann,img/a.png,calibration,1", 'bob,"img/b.png",attack,', ",img/c.png,,"]
+    lines += ["ann,../x.png,,", "bob,img/a.png,,", "ann,img/none.png,calibration,", "a,b,c,d,e,f"]
     (tmp_path / "list.csv").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
     dataset = CSVList(str(tmp_path / "list.csv"), Played())()
     assert dataset.faces.keys == ("img/a.png", "img/b.png")
-    assert dataset.splits == {"img/a.png": "gallery", "img/b.png": "probe"}
+    assert dataset.splits == {"img/a.png": "calibration", "img/b.png": "attack"}
     assert by_path(dataset) == {
         "list.csv:4": ("bad_row", False),
         "list.csv:5": ("outside_root", False),
@@ -181,6 +182,30 @@ def test_a_csv_gives_splits_and_names_its_bad_rows(tmp_path: Path) -> None:
         "img/none.png": ("missing", False),
         "list.csv:8": ("bad_row", False),
     }
+
+
+def csv_of(tmp_path: Path, *lines: str) -> CSVList:
+    for name in ("a", "b", "c"):
+        photo(tmp_path / f"img/{name}.png")
+    (tmp_path / "list.csv").write_text("\n".join(["path,identity,split", *lines]))
+    return CSVList(str(tmp_path / "list.csv"), Played())
+
+
+def test_a_split_has_two_roles_and_keeps_a_person_in_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"img/b\.png.*'probe', wanted calibration or attack"):
+        csv_of(tmp_path, "img/a.png,ann,attack", "img/b.png,bob,probe")()
+    with pytest.raises(DataError, match="'ann' is in two splits"):
+        csv_of(tmp_path, "img/a.png,ann,attack", "img/b.png,ann,calibration")()
+    with pytest.raises(DataError, match=r"img/b\.png has no split"):
+        csv_of(tmp_path, "img/a.png,ann,attack", "img/b.png,bob,")()
+    assert csv_of(tmp_path, "img/a.png,ann,", "img/b.png,bob,")().splits == {}
+
+
+def test_the_digest_follows_the_splits(tmp_path: Path) -> None:
+    roles = (("", ""), ("attack", "calibration"), ("calibration", "attack"))
+    digests = [csv_of(tmp_path, f"img/a.png,ann,{one}", f"img/b.png,bob,{two}")().digest for one, two in roles]
+    assert len(set(digests)) == 3
+    assert csv_of(tmp_path, "img/b.png,bob,attack", "img/a.png,ann,calibration")().digest == digests[2]
 
 
 def test_a_csv_without_its_columns_or_in_another_encoding_is_an_error(tmp_path: Path) -> None:
@@ -206,10 +231,32 @@ def test_lfw_keeps_the_listed_pairs_and_reports_the_lost(tmp_path: Path) -> None
     assert "3 pairs, its header says 4" in dataset.note
 
 
+def test_the_digest_follows_the_pairs_of_lfw(tmp_path: Path) -> None:
+    for key in ("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0001.jpg", "Bob/Bob_0002.jpg"):
+        photo(tmp_path / key)
+    digests = set()
+    for impostor in ("Ann 1 Bob 1", "Ann 2 Bob 1", "Ann 1 Bob 1"):
+        (tmp_path / "pairs.txt").write_text(f"Ann 1 2\nBob 1 2\n{impostor}\n")
+        digests.add(LFW(str(tmp_path), Played())().digest)
+    assert len(digests) == 2
+
+
 def test_a_line_that_is_no_pair_is_an_error_with_its_number(tmp_path: Path) -> None:
     (tmp_path / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn one Bob 2\n")
     with pytest.raises(DataError, match="line 3"):
         read_pairs(tmp_path / "pairs.txt")
+
+
+def test_names_that_are_not_utf8_become_printable_once_for_all_writers(tmp_path: Path) -> None:
+    root = tmp_path / "photos\udce9"
+    photo(root / "Jos\udce9/caf\udce9.png")
+    Image.new("RGB", (40, 40)).save(root / "Jos\udce9/black\udce9.png")
+    dataset = Folder(str(root), Played())()
+    assert dataset.faces.keys == ("Jos\\xe9/caf\\xe9.png",) and dataset.faces.names == ("Jos\\xe9",)
+    for text in (dataset.name, dataset.note, *(word for row in dataset.skipped for word in row[:3])):
+        text.encode("utf-8")
+    assert dataset.name == "folder photos\\xe9"
+    assert [row.path for row in dataset.skipped] == ["Jos\\xe9/black\\xe9.png"]
 
 
 def test_skipped_csv_reads_back_whatever_the_names_hold(tmp_path: Path) -> None:
@@ -221,6 +268,6 @@ def test_skipped_csv_reads_back_whatever_the_names_hold(tmp_path: Path) -> None:
     write_skipped(tmp_path / "skipped.csv", skipped)
     with (tmp_path / "skipped.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["path"] for row in rows] == ["ann/caf\\udce9.txt", 'ann/od"d,\nname.txt']
+    assert [row["path"] for row in rows] == ["ann/caf\\xe9.txt", 'ann/od"d,\nname.txt']
     assert {row["used"] for row in rows} == {"false"}
     assert count_by_reason(skipped) == {"not_image": 2}

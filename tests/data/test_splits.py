@@ -44,8 +44,13 @@ def test_impossible_splits_are_refused() -> None:
 
 def test_a_split_column_must_keep_a_person_in_one_part() -> None:
     owners = {"1": "ann", "2": "ann", "3": "bob"}
-    assert from_column(owners, {"1": "x", "2": "x", "3": "y"}) == {"ann": "x", "bob": "y"}
-    with pytest.raises(DataError, match="'ann' is in two splits, 'x' and 'y'"):
-        from_column(owners, {"1": "x", "2": "y", "3": "y"})
+    assert from_column(owners, {"1": "attack", "2": "attack", "3": "calibration"}) == {
+        "ann": "attack",
+        "bob": "calibration",
+    }
+    with pytest.raises(DataError, match="'ann' is in two splits, 'attack' and 'calibration'"):
+        from_column(owners, {"1": "attack", "2": "calibration", "3": "calibration"})
     with pytest.raises(DataError, match="3 has no split"):
-        from_column(owners, {"1": "x", "2": "x"})
+        from_column(owners, {"1": "attack", "2": "attack"})
+    with pytest.raises(DataError, match="3 has split 'probe', wanted calibration or attack"):
+        from_column(owners, {"1": "attack", "2": "attack", "3": "probe"})

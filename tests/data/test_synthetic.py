@@ -34,7 +34,7 @@ def test_without_strength_the_picture_stays_but_for_jpeg() -> None:
     assert np.abs(difference).max() <= 3
 
 
-@pytest.mark.assets
+@pytest.mark.assets("dcgan", "sface", "yunet")
 def test_the_same_seed_gives_the_same_bits_and_sface_tells_the_people_apart() -> None:
     from facesec_bench.targets.sface import SFace
 
@@ -50,9 +50,10 @@ def test_the_same_seed_gives_the_same_bits_and_sface_tells_the_people_apart() ->
     assert ((embeddings @ means.T).argmax(1) == first.faces.identities).all()
     assert first.faces.keys[:3] == ("syn0000/00", "syn0000/01", "syn0001/00")
     assert "SFace's clean figures on them are optimistic" in first.note
+    assert "thresholds and rates of SFace on them are biased too" in first.note
 
 
-@pytest.mark.assets
+@pytest.mark.assets("dcgan", "sface", "yunet")
 def test_another_seed_gives_other_people() -> None:
     assert small(1)().digest != small(0)().digest
 

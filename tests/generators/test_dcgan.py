@@ -9,7 +9,7 @@ from torch import nn
 from facesec_bench import assets
 from facesec_bench.generators.dcgan import DCGAN
 
-pytestmark = pytest.mark.assets
+pytestmark = pytest.mark.assets("dcgan")
 
 
 def published() -> nn.Module:

@@ -14,7 +14,7 @@ from facesec_bench import assets
 from facesec_bench.errors import TargetError
 from facesec_bench.perception.lpips import LPIPS
 
-pytestmark = [pytest.mark.assets, pytest.mark.filterwarnings("ignore::UserWarning:torchvision")]
+pytestmark = [pytest.mark.assets("lpips_alex", "dcgan"), pytest.mark.filterwarnings("ignore::UserWarning:torchvision")]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def faces() -> Tensor:
     return functional.interpolate(images, size=(112, 112), mode="bilinear")
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
+@pytest.mark.parametrize("net", ["alex", pytest.param("vgg", marks=pytest.mark.assets("lpips_vgg"))])
 def test_the_heads_of_asset_and_package_are_equal_to_the_bit(net: str) -> None:
     import lpips
 
@@ -76,6 +76,7 @@ def test_it_is_differentiable_in_both_images(alex: LPIPS, faces: Tensor) -> None
     assert float(a.grad.abs().max()) > 0 and float(b.grad.abs().max()) > 0
 
 
+@pytest.mark.assets("lpips_vgg")
 def test_vgg_measures_too(faces: Tensor) -> None:
     vgg, small = LPIPS("vgg"), faces[:2, :, ::2, ::2]  # a quarter of the pixels: VGG is slow
     assert float(vgg(small[:1], small[:1])) == 0

@@ -1,4 +1,5 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +70,23 @@ def test_a_calibration_is_stored_and_found_only_for_the_same_data_weights_and_ra
     assert shelf.load(TOY, data(digest="other"), [0.1]) is None
     assert shelf.load(ToyTarget(seed=5), dataset, [0.1]) is None
     assert shelf.load(TOY, dataset, [0.2]) is None
+
+
+def test_a_calibration_made_by_other_code_is_not_found(tmp_path):
+    dataset = data()
+    found = calibrate(TOY, dataset, embeddings(40), [0.1])
+    CalibrationStore(tmp_path, code="one").save(found, TOY, dataset, [0.1])
+    assert CalibrationStore(tmp_path, code="one").load(TOY, dataset, [0.1]) == found
+    assert CalibrationStore(tmp_path, code="two").load(TOY, dataset, [0.1]) is None
+    assert CalibrationStore(tmp_path).load(TOY, dataset, [0.1]) is None
+
+
+def test_two_runs_that_store_at_once_leave_one_whole_file(tmp_path):
+    dataset = data()
+    found, shelf = calibrate(TOY, dataset, embeddings(40), [0.1]), CalibrationStore(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda _: shelf.save(found, TOY, dataset, [0.1]), range(200)))
+    assert list(tmp_path.iterdir()) == written[:1] and shelf.load(TOY, dataset, [0.1]) == found
 
 
 def test_a_corrupt_stored_calibration_counts_as_absent(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from omegaconf import OmegaConf
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
@@ -22,9 +25,11 @@ from facesec_bench.targets.torch_factory import TorchFactoryTarget
 DIMENSION = 8
 
 
-def graph_file(path: Path, reshape: list[int] | None = None, extra: str = "", divide: str = "") -> Path:
+def graph_file(
+    path: Path, reshape: list[int] | None = None, extra: str = "", side: int | str = 32, seed: int = 0
+) -> Path:
     """A convolution, a global mean and a Reshape or Flatten, as an embedder would be exported; batch fixed at one."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     weight = numpy_helper.from_array(rng.normal(size=(DIMENSION, 3, 5, 5)).astype(np.float32), "w")
     nodes = [helper.make_node("Conv", ["data", "w"], ["c"], strides=[4, 4])]
     last = "c"
@@ -38,7 +43,7 @@ def graph_file(path: Path, reshape: list[int] | None = None, extra: str = "", di
     else:
         weights.append(numpy_helper.from_array(np.array(reshape, dtype=np.int64), "shape"))
         nodes.append(helper.make_node("Reshape", ["g", "shape"], ["embedding"]))
-    image = helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 32, 32])
+    image = helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, side, side])
     old_style_weight = helper.make_tensor_value_info("w", TensorProto.FLOAT, [DIMENSION, 3, 5, 5])
     out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, DIMENSION])
     graph = helper.make_graph(nodes, "embedder", [image, old_style_weight], [out], weights)
@@ -116,7 +121,7 @@ def factory_target(build: object, **arguments: object) -> TorchFactoryTarget:
     module = ModuleType("someones_networks")
     module.build = build  # type: ignore[attr-defined]
     sys.modules["someones_networks"] = module
-    return TorchFactoryTarget(factory="someones_networks:build", input_size=32, **arguments)  # type: ignore[arg-type]
+    return TorchFactoryTarget(factory="someones_networks:build", **{"input_size": 32} | arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -167,6 +172,81 @@ def test_a_network_with_a_broken_gradient_is_refused() -> None:
 def test_a_factory_that_cannot_be_imported_is_refused(factory: str) -> None:
     with pytest.raises(TargetError, match="factory"):
         TorchFactoryTarget(factory=factory)
+
+
+OTHER_PREPARATION = {
+    "input_size": 48,
+    "template": "chip",
+    "mean": [100, 110, 120],
+    "std": 100.0,
+    "channels": "bgr",
+}
+
+
+def test_an_onnx_digest_follows_every_argument_but_where_the_file_lies_and_what_it_is_called(tmp_path: Path) -> None:
+    file = graph_file(tmp_path / "net.onnx", side="side")
+    digests = [OnnxTarget(str(file), input_size=32).digest]
+    for key, value in OTHER_PREPARATION.items():
+        digests.append(OnnxTarget(str(file), **{"input_size": 32} | {key: value}).digest)
+    assert len(set(digests)) == len(digests)
+    file.rename(tmp_path / "moved.onnx")
+    assert OnnxTarget(str(tmp_path / "moved.onnx"), name="other", input_size=32).digest == digests[0]
+
+
+def test_an_onnx_digest_follows_weights_that_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
+    digests = set()
+    for folder, seed in (("a", 0), ("b", 1)):
+        (tmp_path / folder).mkdir()
+        model = onnx.load(str(graph_file(tmp_path / folder / "inside.onnx", seed=seed)))
+        file = tmp_path / folder / "net.onnx"
+        onnx.save(model, str(file), save_as_external_data=True, location="net.data", size_threshold=0)
+        digests.add(OnnxTarget(str(file), input_size=32).digest)
+    assert (tmp_path / "a/net.onnx").read_bytes() == (tmp_path / "b/net.onnx").read_bytes()
+    assert len(digests) == 2
+
+
+def test_a_factory_digest_follows_preparation_arguments_and_weights(tmp_path: Path) -> None:
+    for width in (4, 5):
+        save_file(Small(width).state_dict(), tmp_path / f"{width}.safetensors")
+    four, again = str(tmp_path / "4.safetensors"), str(tmp_path / "again.safetensors")
+    Path(again).write_bytes(Path(four).read_bytes())
+    settings = {"weights": four, "arguments": {"width": 4}}
+    digests = [factory_target(Small, **settings).digest]
+    digests += [factory_target(Small, **settings | {key: value}).digest for key, value in OTHER_PREPARATION.items()]
+    digests.append(factory_target(Small, weights=str(tmp_path / "5.safetensors"), arguments={"width": 5}).digest)
+    assert len(set(digests)) == len(digests)
+    assert factory_target(Small, **settings | {"weights": again, "name": "other"}).digest == digests[0]
+
+
+@pytest.mark.parametrize("module", ["own_a", "own_b"])
+def test_a_factory_digest_follows_the_code_that_builds_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    digests = set()
+    for scale in (1, 2):
+        code = f"from torch import nn\nclass Net(nn.Conv2d):\n    def forward(self, x):\n        return {scale} * "
+        code += "super().forward(x).mean(dim=(2, 3))\n\n\ndef build():\n    return Net(3, 8, 5)\n"
+        home = f"{module}_home"
+        (tmp_path / f"{home}.py").write_text(code)
+        (tmp_path / f"{module}.py").write_text(f"from {home} import build\n" if module == "own_b" else code)
+        for name in (module, home):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        torch.manual_seed(0)
+        digests.add(TorchFactoryTarget(factory=f"{module}:build", input_size=32).digest)
+    assert len(digests) == 2
+
+
+def test_settings_as_the_configuration_library_gives_them_have_the_digest_of_plain_ones(tmp_path: Path) -> None:
+    save_file(Small(4).state_dict(), tmp_path / "four.safetensors")
+    plain = {"weights": str(tmp_path / "four.safetensors"), "arguments": {"width": 4}, "mean": [1.0, 2.0, 3.0]}
+    given = factory_target(Small, **OmegaConf.create(plain))
+    assert given.digest == factory_target(Small, **plain).digest
+    with pytest.raises(TargetError, match="wanted numbers, words"):
+        factory_target(lambda **_: Small(), arguments={"layer": object()})
 
 
 def test_nonsense_preprocessing_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from facesec_bench.targets.sface import SFace
 TARGETS = {"sface": SFace, "dlib_resnet": DlibResNet, "mobilefacenet": MobileFaceNet, "effnet_arcface": EffNetArcFace}
 
 
-@pytest.fixture(scope="module", params=TARGETS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.assets(name)) for name in TARGETS])
 def target(request: pytest.FixtureRequest) -> FRTarget:
     return TARGETS[request.param]()
 
@@ -53,8 +53,13 @@ def onnx_session(name: str, image_input: str) -> object:
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
-@pytest.mark.assets
-@pytest.mark.parametrize(("name", "image_input"), [("sface", "data"), ("mobilefacenet", "input")])
+@pytest.mark.parametrize(
+    ("name", "image_input"),
+    [
+        pytest.param("sface", "data", marks=pytest.mark.assets("sface")),
+        pytest.param("mobilefacenet", "input", marks=pytest.mark.assets("mobilefacenet")),
+    ],
+)
 def test_embeddings_equal_those_of_onnxruntime(name: str, image_input: str) -> None:
     crops = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     # SFace's graph normalises inside, MobileFaceNet's wants it done.
@@ -94,7 +99,6 @@ def test_a_down_block_equals_its_definition_in_numpy(side: int) -> None:
     np.testing.assert_allclose(block(x)[0].detach().numpy(), np.maximum(wanted, 0), atol=1e-5)
 
 
-@pytest.mark.assets
 def test_embeddings_are_unit_vectors_that_no_other_image_in_the_batch_changes(target: FRTarget) -> None:
     chips = torch.rand(3, 3, CHIP_SIZE, CHIP_SIZE, generator=torch.Generator().manual_seed(1))
     together = target.embed(chips)
@@ -103,7 +107,7 @@ def test_embeddings_are_unit_vectors_that_no_other_image_in_the_batch_changes(ta
     assert torch.allclose(together[1:2], target.embed(chips[1:2]), atol=1e-5)
 
 
-@pytest.mark.assets
+@pytest.mark.assets("dcgan")
 def test_the_gradient_says_how_the_similarity_changes(target: FRTarget, synthetic: tuple[Tensor, Tensor]) -> None:
     """A central difference along the gradient equals its norm."""
     chip, other = synthetic[0][:1].clone(), target.embed(synthetic[0][1:2])
@@ -118,14 +122,14 @@ def test_the_gradient_says_how_the_similarity_changes(target: FRTarget, syntheti
 # Measured means of (same latent jittered by 0.1, different latents) on these eight pairs.
 # The faces are 64 px and not aligned: the figures guard the networks and say nothing of their worth.
 RECORDED = {
-    "sface": (0.936, 0.247),
-    "dlib_resnet": (0.991, 0.898),
-    "mobilefacenet": (0.940, 0.145),
-    "effnet_arcface": (0.966, 0.579),
+    "sface": (0.941, 0.290),
+    "dlib_resnet": (0.991, 0.900),
+    "mobilefacenet": (0.938, 0.189),
+    "effnet_arcface": (0.908, 0.126),
 }
 
 
-@pytest.mark.assets
+@pytest.mark.assets("dcgan")
 def test_similarity_on_synthetic_pairs_is_the_recorded_one(target: FRTarget, synthetic: tuple[Tensor, Tensor]) -> None:
     first, second = (target.embed(chips) for chips in synthetic)
     similarity = first @ second.T
@@ -134,7 +138,6 @@ def test_similarity_on_synthetic_pairs_is_the_recorded_one(target: FRTarget, syn
     assert (same, different) == pytest.approx(RECORDED[target.name], abs=0.01)
 
 
-@pytest.mark.assets
 def test_a_target_comes_frozen_in_evaluation_mode_and_bears_its_files_digest(target: FRTarget) -> None:
     assert isinstance(target, nn.Module) and isinstance(target, FRTarget)
     assert not target.training
@@ -142,19 +145,18 @@ def test_a_target_comes_frozen_in_evaluation_mode_and_bears_its_files_digest(tar
     assert target.digest == assets.digest(target.name)
 
 
-@pytest.mark.assets
 def test_images_on_the_0_to_255_scale_are_refused(target: FRTarget) -> None:
     with pytest.raises(TargetError, match=r"\[0, 1\]"):
         target.embed(torch.full((1, 3, CHIP_SIZE, CHIP_SIZE), 200.0))
 
 
-@pytest.mark.assets
+@pytest.mark.assets("sface", "dcgan")
 def test_weights_of_another_target_are_refused() -> None:
     with pytest.raises(TargetError, match="do not fit"):
         SFace(weights=str(assets.path("dcgan")))
 
 
-@pytest.mark.assets
+@pytest.mark.assets("dlib_resnet")
 def test_a_users_copy_of_the_weights_gives_the_same_target(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -179,11 +181,11 @@ def real() -> tuple[Tensor, Tensor]:
     return faces.images, faces.identities
 
 
-# Measured: AUCS
+# Measured: 1.0000, 0.9995, 0.9999 and 0.9210.
 LEAST_AUC = {"sface": 0.999, "dlib_resnet": 0.999, "mobilefacenet": 0.999, "effnet_arcface": 0.92}
 
 
-@pytest.mark.assets
+@pytest.mark.assets("yunet")
 @pytest.mark.photos
 @pytest.mark.slow
 def test_real_people_are_told_apart(target: FRTarget, real: tuple[Tensor, Tensor]) -> None:

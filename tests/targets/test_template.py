@@ -10,6 +10,7 @@ import torch
 from facesec_bench.errors import TargetError
 from facesec_bench.interfaces import CHIP_LANDMARKS, CHIP_SIZE
 from facesec_bench.targets.template import ARCFACE_112, DLIB_EYES_150, Template, check_range, similarity
+from facesec_bench.targets.toy import ToyTarget
 
 
 def spot(x: float, y: float) -> torch.Tensor:
@@ -87,3 +88,15 @@ def test_eight_bit_values_are_refused() -> None:
     with pytest.raises(TargetError):
         check_range(torch.tensor([float("nan")]))
     check_range(torch.empty(0, 3, 224, 224))
+
+
+def test_an_attack_may_look_a_little_beyond_black_and_white() -> None:
+    check_range(torch.tensor([-0.05, 1.05]))
+    for wrong in ([-1.5, 0.5], [0.0, 3.0]):  # normalised to mean 0, or 8-bit and dark
+        with pytest.raises(TargetError, match=r"\[0, 1\]"):
+            check_range(torch.tensor(wrong))
+
+
+def test_the_toy_target_refuses_what_a_recogniser_would_refuse() -> None:
+    with pytest.raises(TargetError, match="255"):
+        ToyTarget().embed(torch.full((1, 3, CHIP_SIZE, CHIP_SIZE), 255.0))
