@@ -31,7 +31,7 @@ assets: .venv/ready
 # Without a network the tests that need weights skip, each with its reason.
 test: .venv/ready
 	-$(BIN)/facesec assets fetch --skip-unavailable
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

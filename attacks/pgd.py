@@ -28,7 +28,7 @@ class PGD:
         self,
         eps_255: float | None = None,
         rms_255: float | None = None,
-        steps: int = 20,
+        steps: int = 10,
         step: float = 0.25,
         random_start: bool = True,
     ) -> None:
