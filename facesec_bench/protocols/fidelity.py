@@ -45,7 +45,7 @@ def judge(
 
 
 def frechet(kept: Tensor, sources: Tensor) -> float:
-    """Frechet distance between two feature sets (N, D): of the victim ("frechet_fr_<goal>") or Inception ("fid_<goal>").
+    """Frechet distance of two feature sets (N, D): of the victim ("frechet_fr_<goal>") or Inception ("fid_<goal>").
 
     Biased for small N, so it is only compared between methods at the same N. NaN for fewer than two images.
     """
