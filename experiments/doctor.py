@@ -109,6 +109,8 @@ def _assets() -> list[Row]:
             else "optional"
         )
         remedy = "" if state == "ok" else f"facesec assets fetch {status.asset.name}"
+        if status.state == "outdated":
+            remedy = f"facesec assets put {status.asset.name} FILE (yours is from another version)"
         rows.append((f"asset {status.asset.name}", state, status.state, remedy))
     return rows
 
