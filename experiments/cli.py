@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.catalogue import entries, groups
@@ -79,7 +80,7 @@ def list_(
         for column in ("name", "what", "licence", "needs"):
             table.add_column(column, overflow="fold")
         for entry, about in found.items():
-            table.add_row(entry, about.get("title", ""), about.get("licence", ""), about.get("needs", ""))
+            table.add_row(entry, *(escape(about.get(key, "")) for key in ("title", "licence", "needs")))
         console.print(table)
 
 
@@ -123,6 +124,7 @@ def ui(
     if not (results / "mlflow.db").exists():
         print(f"facesec: no store at {results / 'mlflow.db'} yet; a first `facesec run` makes it.", file=sys.stderr)
         raise typer.Exit(1)
+    print(f"Starting MLflow (some ten seconds): http://127.0.0.1:{port}", flush=True)
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     raise typer.Exit(

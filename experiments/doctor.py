@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 REQUIRED = {
@@ -41,7 +42,7 @@ def examine(console: Console) -> int:
         table.add_column(column, overflow="fold")
     styles = {"ok": "green", "optional": "yellow", "missing": "red"}
     for part, state, found, remedy in rows:
-        table.add_row(part, f"[{styles[state]}]{state}[/]", found, remedy)
+        table.add_row(part, f"[{styles[state]}]{state}[/]", escape(found), escape(remedy))
     console.print(table)
     return int(any(state == "missing" for _, state, _, _ in rows))
 

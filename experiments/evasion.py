@@ -28,6 +28,8 @@ from facesec_bench.runs import Run
 
 PLAIN_BUDGET_255 = 8.0
 CONTROL = "random_sign"
+COPY_COSINE = 0.99
+"""Two photos of one person at or above it are probably one photo, saved twice."""
 Make = Callable[[str, float | None], Evasion]
 """(name, budget out of 255, or None for the configured one) -> the method."""
 
@@ -134,6 +136,7 @@ def evasion(
     for network in (lpips, inception):
         if isinstance(network, torch.nn.Module):
             network.to(device)
+    _note_copies(run, dataset, roles, clean)
     evaluation = Evaluation(
         dataset.faces, roles, targets, thresholds, clean, run.seed, device, size.batch_size, lpips, inception
     )
@@ -197,6 +200,8 @@ def _distinct(entries: list[Entry]) -> list[Entry]:
 def _whole_levels(entries: Sequence[Entry]) -> None:
     for entry in entries:
         eps = getattr(entry.attack, "eps_255", None)
+        if entry.eps_255 is not None and not 0 < entry.eps_255 <= 255:
+            raise ConfigError(f"{entry.method}: found a budget of {entry.eps_255:g}/255, wanted above 0 and up to 255.")
         if eps is not None and float(eps) != int(eps):
             raise ConfigError(
                 f"{entry.method}: found eps_255={eps:g}, wanted whole grey levels: images are judged as 8-bit "
@@ -290,6 +295,20 @@ def _embed_roles(
     clean = torch.full((len(dataset.faces), found.shape[1]), math.nan)
     clean[rows] = found
     return clean
+
+
+def _note_copies(run: Run, dataset: Dataset, roles: Roles, clean: Mapping[str, Tensor]) -> None:
+    """Say where two photos of a person look like copies of one (re-encoded, resized): then crafting sees the judge."""
+    name, embeddings = next(iter(clean.items()))  # one recogniser is enough to find copies
+    rows = list(roles.photos)
+    identities = dataset.faces.identities[rows]
+    alike = (embeddings[rows] @ embeddings[rows].T >= COPY_COSINE) & (identities[:, None] == identities)
+    pairs = int(alike.triu(1).sum())
+    if pairs:
+        run.note(
+            f"{pairs} pairs of photos of one person with different roles have a cosine of {COPY_COSINE} or more under "
+            f"{name}: if they are copies of one photo, the photo that crafts also judges. Remove the copies."
+        )
 
 
 def _check(names: Sequence[str], known: Sequence[str] | Mapping[str, object], kind: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.rooms import check_rooms, package_roots
@@ -46,9 +47,12 @@ def main(config: DictConfig) -> None:
     before = len(failures)
     try:
         folder = execute(config)
-    except FacesecError as error:
-        failures.append(str(error))
-        print(f"facesec: {error}", file=sys.stderr)
+    except (FacesecError, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, FacesecError):
+            raise
+        failures.append(str(cause))
+        print(f"facesec: {cause}", file=sys.stderr)
         return
     for failure in failures[before:]:
         print(f"facesec: a method could not run: {failure}", file=sys.stderr)
@@ -64,6 +68,9 @@ def execute(config: DictConfig) -> Path:
     if config.study is None:
         known = ", ".join(sorted(p.stem for p in (Path(__file__).parent / "conf" / "experiment").glob("*.yaml")))
         raise ConfigError(f"Found no experiment, wanted one of: {known}. Try: facesec run experiment=quickstart")
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra"))
+    if missing:
+        raise ConfigError(f"Found no value for {', '.join(missing)}, wanted one. Add to the line: {missing[0]}=...")
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     # Imported now: torch and the rooms take seconds, and a wrong line should fail before that.
     from experiments.session import Session

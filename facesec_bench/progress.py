@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -10,17 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+LINE_SECONDS = 30.0
 PATIENCE_SECONDS = 2.0
 """Work shorter than this shows no bar."""
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items`; on a terminal show a bar once the work has taken two seconds. Silent where stderr is a file."""
+    """Yield `items`; on a terminal show a bar once the work has taken two seconds, in a file a line twice a minute."""
     console = Console(stderr=True)
     if total is None and isinstance(items, Sized):
         total = len(items)
     if not console.is_terminal:
-        yield from items
+        yield from _lines(items, description, total)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -43,3 +45,15 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     finally:
         if shown:
             progress.stop()
+
+
+def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    """For logs: how far the work is and how long the rest may take, at most every LINE_SECONDS."""
+    began = said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS and total and done < total:
+            left = (now - began) / done * (total - done)
+            print(f"{description}: {done} of {total}, {now - began:.0f} s, about {left:.0f} s left", file=sys.stderr)
+            said = now

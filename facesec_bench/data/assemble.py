@@ -72,13 +72,23 @@ class _Gathered:
         marks = content, hashlib.sha256(chip.tobytes()).hexdigest()
         for mark, what in zip(marks, ("file", "face crop"), strict=True):
             if mark in self.seen:
-                self.skipped.append(Skipped(row.key, "duplicate", _duplicate(self.seen[mark], row, what), used=False))
+                first = self.seen[mark]
+                self.skipped.append(Skipped(row.key, "duplicate", _duplicate(first, row, what), used=False))
+                if first.identity != row.identity:
+                    self._withdraw(first, row, what)
                 return False
         self.seen.update(dict.fromkeys(marks, row))
         self.chips.append(chip)
         self.keys.append(row.key)
         self.owners.append(row.identity)
         return True
+
+    def _withdraw(self, first: Row, row: Row, what: str) -> None:
+        """Leave out the first photo too: which of two identities a photo shows is not ours to guess."""
+        if first.key in self.keys:
+            place = self.keys.index(first.key)
+            del self.chips[place], self.keys[place], self.owners[place]
+            self.skipped.append(Skipped(first.key, "duplicate", _duplicate(row, first, what), used=False))
 
 
 def _duplicate(first: Row, row: Row, what: str) -> str:
@@ -101,7 +111,8 @@ def assemble(
 ) -> Dataset:
     """Read, detect, align and collect the photos of `rows`, in the order of identity and key.
 
-    Of a photo that comes twice the first is used and the second reported, naming the first. Names that are not UTF-8
+    Of a photo that comes twice under one identity the first is used and the second reported; under two identities one
+    label is wrong and nobody knows which, so neither is used. Names that are not UTF-8
     become `printable` here, once for every writer. The result holds every chip in memory as float32 (0.60 MB each).
 
     Args:

@@ -127,6 +127,18 @@ def test_a_missing_folder_is_an_error_in_words(facesec, tmp_path):
     assert result.exit_code == 1 and "nowhere" in result.stderr and "Traceback" not in result.output
 
 
+def test_a_value_that_only_the_user_can_give_is_asked_for_before_anything_is_loaded(facesec):
+    result = facesec("run", "experiment=calibrate", "data=folder")
+    assert result.exit_code == 1 and "Found no value for data.root" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_error_inside_a_constructor_is_shown_as_itself(facesec, tmp_path):
+    onnx = ["target=[onnx]", f"targets.onnx.path={tmp_path / 'none.onnx'}", "targets.onnx.name=mine"]
+    result = facesec("run", "experiment=calibrate", "data=folder", f"data.root={tmp_path}", *onnx)
+    assert result.exit_code == 1 and "full_key" not in result.stderr and "Traceback" not in result.output
+
+
 def test_no_experiment_is_an_error_that_lists_them(facesec):
     result = facesec("run", "seed=3")
     assert result.exit_code == 1 and "calibrate, evasion, evasion_all, quickstart" in result.stderr

@@ -190,3 +190,21 @@ def test_a_split_that_came_with_the_data_decides_who_calibrates_and_who_is_attac
     found, _ = study(tmp_path, faces, Design(far=0.1, fars=(0.1,), transfer=False), data=data)
     attacked = {r.identity for r in found.records if r.measure == "dodging_similarity"}
     assert attacked == {f"person{i}" for i in range(6, 12)}
+
+
+def test_copies_of_one_photo_in_different_roles_are_reported(tmp_path):
+    faces = made_up_faces(identities=5, photos=4, size=64)
+    copied = faces.images.clone()
+    copied[1:4] = (copied[0] * 255 + 1).clamp(0, 255).round() / 255
+    twins = type(faces)(copied, faces.identities, faces.keys, faces.names)
+    _, card = study(tmp_path, twins, Design(far=0.1, fars=(0.1,), transfer=False), methods={"pgd": make("pgd", 8.0)})
+    assert any("copies of one photo" in note for note in card.notes)
+
+
+@pytest.mark.parametrize("eps", [0.0, -3.0, 256.0])
+def test_a_budget_out_of_range_is_refused_before_anything_runs(eps):
+    class Method:
+        eps_255 = eps
+
+    with pytest.raises(ConfigError, match="wanted above 0"):
+        plan_study(["a", "b"], {"method": Method()}, make, Design())
