@@ -59,6 +59,7 @@ def run(context: typer.Context) -> None:
             # Here, as Hydra's own hook is not called after a failed job.
             for tracker in runner.trackers[-1:]:
                 tracker.close_sweep(failed=crashed or bool(runner.failures))
+            os.environ.pop("FACESEC_SWEEP", None)  # a later run of this process is no job of this sweep
     if runner.failures:
         raise typer.Exit(1)
 

@@ -16,6 +16,14 @@ SCORES = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_sweep():
+    """These runs belong to no sweep, whatever ran before in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.SWEEP_VARIABLE, raising=False)
+        yield
+
+
 def finished_run(folder, run_id="run-1"):
     folder.mkdir(parents=True, exist_ok=True)
     card = RunCard(run_id, "evasion", "finished", 7, {"eps_255": 8, "design": {"far": 0.01}}, "f" * 64, "now")
