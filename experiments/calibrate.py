@@ -62,9 +62,6 @@ def calibrated(
         found = calibrate_target(target, dataset, embeddings, fars)
         store.save(found, target, dataset, fars)
     run.card.calibration[target.name] = [dict(point) for point in found.points]
-    for point in found.points:
-        if point["status"] == "refused":
-            run.note(f"Refused for {target.name} on {dataset.name}: {point['reason']}")
     return found
 
 

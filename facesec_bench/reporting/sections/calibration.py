@@ -19,7 +19,8 @@ def section(study: Study) -> Section | None:
     opening = words(
         "A verifier accepts a pair of photos when the cosine of their embeddings reaches a threshold. Thresholds come "
         "from clean impostor pairs of the judged model at a stated false accept rate (FAR), before any attack is run, "
-        "and stay fixed. Intervals of a measured FAR are Clopper–Pearson, 95%; all others resample identities."
+        "and stay fixed. Intervals of a measured FAR are Clopper–Pearson, 95%; all others resample identities, but for "
+        "rates of 0% and 100%, which get the exact bound with the number of identities as n: wide rather than wrong."
     )
     return Section("Clean accuracy and calibration", (opening, *blocks, *_remarks(study)))
 

@@ -122,7 +122,7 @@ def _control(study: Study) -> Cell | None:
 
 
 def _best(study: Study, measure: str, admits: Callable[[ScoreKey], bool]) -> Best | None:
-    """The highest rate at the default L-inf budget among real targets; toys only if there is nothing else."""
+    """The highest rate at the default L-inf budget among real targets; toys and weak ones only for want of others."""
     notes = study.targets()
     rows = [
         Best(g, k, s)
@@ -131,7 +131,8 @@ def _best(study: Study, measure: str, admits: Callable[[ScoreKey], bool]) -> Bes
         and budget(k.method, g.card) == DEFAULT
     ]  # fmt: skip
     real = [b for b in rows if not is_toy(b.key.victim, notes.get(b.key.victim, ""))]
-    return max(real or rows, key=lambda b: b.score.value, default=None)
+    strong = [b for b in real if "weak recogniser" not in notes.get(b.key.victim, "")]
+    return max(strong or real or rows, key=lambda b: b.score.value, default=None)
 
 
 def _sentence(best: Best, subject: str) -> Cell:
