@@ -143,3 +143,69 @@ class Evasion(Protocol):
     def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
         """Perturbed chips (B, 3, 224, 224) in [0, 1], within the method's own budget around `faces.images`."""
         ...
+
+
+class Watermark(Protocol):
+    """An invisible message in a chip: the config group `watermark`.
+
+    Attributes:
+        bits: length L of a message.
+        differentiable: whether gradients flow from the marked chip to the chip; where not, an attack must pretend
+            (`watermarks.straight_through`).
+        digest: sha256 of weights and settings; enters the run's fingerprint.
+    """
+
+    name: str
+    bits: int
+    differentiable: bool
+    digest: str
+
+    def encode(self, chips: Tensor, messages: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] and (B, L) of 0 and 1 -> the marked chips, (B, 3, H, W) in [0, 1]."""
+        ...
+
+    def decode(self, chips: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, L) scores: positive reads as 1, otherwise 0. The larger its size, the surer the bit."""
+        ...
+
+
+class Activation(Protocol):
+    """An attack that lies dormant until the image is marked: the config group `activation`."""
+
+    def __call__(
+        self,
+        faces: Faces,
+        aim: Aim,
+        surrogates: Sequence[FRTarget],
+        thresholds: Sequence[float],
+        watermark: Watermark,
+        messages: Tensor | None,
+        rng: torch.Generator,
+        *,
+        purifier: Purifier | None = None,
+    ) -> Tensor:
+        """Perturbed chips (B, 3, 224, 224), unmarked, within the method's own budget around `faces.images`.
+
+        Args:
+            thresholds: of each surrogate, as calibrated; a verifier accepts at cosine >= threshold.
+            watermark: the watermarker that the attacker knows.
+            messages: (B, L) of 0 and 1 that will be embedded, or None where the attacker does not know them.
+            purifier: the transform that the attacker knows to stand before recogniser and watermarker, or None.
+        """
+        ...
+
+
+class Purifier(Protocol):
+    """What a system does to an image before it looks at it: the config group `purifier`.
+
+    Attributes:
+        differentiable: whether its gradient is its own; where not, the backward pass is the identity (BPDA, Athalye et
+            al., ICML 2018), so an attack through it still has a direction.
+    """
+
+    name: str
+    differentiable: bool
+
+    def __call__(self, chips: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 3, H, W) in [0, 1]."""
+        ...

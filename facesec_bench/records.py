@@ -168,6 +168,43 @@ def read_examples(path: Path) -> list[Example]:
     return [Example(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
+class Shot(NamedTuple):
+    """One picture of a strip: under which column, the PNG's path relative to the run's folder, and its legend."""
+
+    column: str
+    path: str
+    legend: str
+
+
+class Strip(NamedTuple):
+    """A row of pictures for the report. Strips of one `grid` share their columns and stand under one another.
+
+    Attributes:
+        grid: which grid it belongs to, e.g. "activation".
+        title: what the row shows, in words.
+        detail: small print: the photo's key, thresholds.
+    """
+
+    grid: str
+    title: str
+    detail: str
+    shots: tuple[Shot, ...]
+
+
+def write_strips(path: Path, strips: Sequence[Strip]) -> None:
+    """Write strips.json."""
+    rows = [strip._asdict() | {"shots": [shot._asdict() for shot in strip.shots]} for strip in strips]
+    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def read_strips(path: Path) -> list[Strip]:
+    """Read strips.json; a run without strips has none."""
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [Strip(**{**row, "shots": tuple(Shot(**shot) for shot in row["shots"])}) for row in rows]
+
+
 @dataclass
 class Outcome:
     """What a recipe returns: rows, aggregates and the images to show."""
@@ -175,6 +212,7 @@ class Outcome:
     records: list[Record] = field(default_factory=list)
     scores: dict[str, Score] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
 
     def whole_set(self, measure: str, method: str, target: str, score: Score) -> None:
         """Add a measure of a whole set (an AUC, a Frechet distance): a score and a record with key "*"."""
@@ -182,7 +220,8 @@ class Outcome:
         self.records.append(Record("*", "", method, target, measure, score.value))
 
     def write(self, folder: Path) -> None:
-        """Write records.csv, scores.json and examples.json."""
+        """Write records.csv, scores.json, examples.json and strips.json."""
         write_records(folder / "records.csv", self.records)
         write_scores(folder / "scores.json", self.scores)
         write_examples(folder / "examples.json", self.examples)
+        write_strips(folder / "strips.json", self.strips)

@@ -1,0 +1,1 @@
+"""Watermarkers: one file each; see `interfaces.Watermark`."""
