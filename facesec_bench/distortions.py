@@ -20,7 +20,7 @@ from facesec_bench.errors import ConfigError
 
 def pass_gradient(value: Tensor, to: Tensor) -> Tensor:
     """`value`, whose gradient goes to `to` as if the two were one (the straight-through estimator)."""
-    return value.detach() + to - to.detach()
+    return value.detach() + (to - to.detach())  # an exact zero is added: `value` keeps its bits and its range
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
@@ -58,13 +58,14 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     """Gaussian blur with this standard deviation in pixels. Differentiable.
 
     Raises:
-        ConfigError: a sigma of 0 or less.
+        ConfigError: a sigma of 0 or less, or so large that its window (3 sigma each way) leaves the mirrored image.
     """
     # Imported here: torchvision's transforms take a second to import.
     from torchvision.transforms.v2.functional import gaussian_blur
 
-    if not sigma > 0:
-        raise ConfigError(f"blurred: found sigma {sigma}, wanted above 0.")
+    most = (min(images.shape[-2:]) - 1) / 3
+    if not 0 < sigma <= most:
+        raise ConfigError(f"blurred: found sigma {sigma}, wanted above 0 and up to {most:.1f} for this image.")
     side = 2 * int(np.ceil(3 * sigma)) + 1
     return gaussian_blur(images, [side, side], [sigma, sigma]).clamp(0, 1)  # type: ignore[no-any-return]
 
