@@ -81,7 +81,7 @@ class RivaGAN(nn.Module):
 
     The decoder's own output flips at 0 (it was trained with cross-entropy on logits): on LFW chips marked at 224 px it
     lies at +14 for a 1 and -14 for a 0 (standard deviation 6), on unmarked ones at -0.3 (2.2). The invisible-watermark
-    package cuts at 0.52 instead.
+    package cuts at 0.6 instead.
     """
 
     name = "rivagan"

@@ -1,0 +1,58 @@
+"""A shorter message, sent several times over."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facesec_bench.errors import ConfigError
+from facesec_bench.interfaces import Watermark
+from facesec_bench.watermarks.messages import check
+
+
+class Repetition:
+    """A watermarker with a payload of `bits`, each repeated over the bits of another: the repetition code.
+
+    Carrier bit i holds payload bit i mod `bits` (interleaved, so that neighbours in the carrier, which may fail
+    together, belong to different payload bits). A payload bit is read from the sum of its copies' scores, which weighs
+    each copy by how sure it is. Where the capacity is no multiple, the first bits have one copy more.
+
+    Args:
+        watermark: the watermarker that carries it; gradients flow if they flow there.
+        bits: length of the payload.
+
+    Raises:
+        ConfigError: a payload of no bits, or of more than the watermarker carries.
+    """
+
+    def __init__(self, watermark: Watermark, bits: int) -> None:
+        if not 1 <= bits <= watermark.bits:
+            raise ConfigError(
+                f"repetition: found a payload of {bits} bits, wanted 1 to {watermark.bits}, the capacity of "
+                f"{watermark.name}; choose fewer bits or another watermarker."
+            )
+        self.watermark, self.bits = watermark, bits
+        self.name = watermark.name if bits == watermark.bits else f"{watermark.name}_{bits}bit"
+        self.differentiable = watermark.differentiable
+        self.digest = hashlib.sha256(f"repetition/1 {bits} {watermark.digest}".encode()).hexdigest()
+
+    def encode(self, chips: Tensor, messages: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] and (B, bits) of 0 and 1 -> the marked chips.
+
+        Raises:
+            ConfigError: a wrong shape, or a message of anything but 0 and 1.
+        """
+        check(self.name, self.bits, chips, messages)
+        return self.watermark.encode(chips, messages[:, self._carried(messages.device)])
+
+    def decode(self, chips: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, bits): the sum of each bit's copies' scores, positive reads as 1."""
+        scores = self.watermark.decode(chips)
+        return scores @ functional.one_hot(self._carried(scores.device), self.bits).to(scores)
+
+    def _carried(self, device: torch.device) -> Tensor:
+        """(watermark.bits,): which payload bit each carrier bit holds."""
+        return torch.arange(self.watermark.bits, device=device) % self.bits
