@@ -29,3 +29,7 @@ class MissingPackageError(FacesecError):
 
 class ConfigError(FacesecError):
     """A configuration value is out of range or contradicts another."""
+
+
+class TrainingError(FacesecError):
+    """A training broke down: a loss or gradient that is missing, NaN or infinite."""

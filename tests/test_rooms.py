@@ -16,7 +16,19 @@ MAY_IMPORT = {
 ROOMS = set(MAY_IMPORT)
 # Left never imports right. Within a group, modules may meet. A module is placed by the longest name that fits it.
 KERNEL = (
-    ("interfaces", "goals", "records", "seeds", "errors", "files", "asset", "progress", "runs", "distortions"),
+    (
+        "interfaces",
+        "goals",
+        "records",
+        "seeds",
+        "errors",
+        "files",
+        "asset",
+        "trained",
+        "progress",
+        "runs",
+        "distortions",
+    ),
     ("data", "targets", "generators", "perception", "watermarks"),
     ("spaces", "search", "training"),
     ("metrics",),
