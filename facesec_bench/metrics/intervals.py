@@ -47,6 +47,7 @@ def identity_bootstrap(
     confidence: float = 0.95,
     *,
     proportion: bool = False,
+    bounds: tuple[float, float] | None = None,
     allow_nan: bool = False,
 ) -> Score:
     """Mean of `values` with a percentile interval that resamples identities, all rows of one together.
@@ -61,6 +62,12 @@ def identity_bootstrap(
             [1, 1] whatever n; the exact Clopper-Pearson bound is given instead, with the number of *identities* as n:
             rows of one identity may be copies of one another, so only identities are sure to be independent. The
             bound is wide rather than wrong.
+        bounds: least and greatest value that a row can take, for a measure such as a difference of two verdicts.
+            Where all rows equal v, a bootstrap says [v, v] whatever n. Yet g identities that agree leave room for a
+            share w of identities that do not, w = 1 - (lower Clopper-Pearson bound of g out of g). If those lie one
+            away from v (one verdict turned), the mean moves by w: the interval is [v - w, v + w], cut at the bounds.
+            Assumed, not proven: an unseen identity that lies farther than one from v, as -1 does from 1, would move
+            the mean by more. For v in {0, 1} and bounds (0, 1) this is the bound of a proportion.
         allow_nan: leave NaN out (n says how many remain). Without it NaN, a failed measurement, is an error.
 
     Returns:
@@ -69,7 +76,7 @@ def identity_bootstrap(
 
     Raises:
         FacesecError: a NaN that `allow_nan` does not admit.
-        ValueError: lengths differ, or a proportion that holds anything but 0 and 1.
+        ValueError: lengths differ, a proportion that holds anything but 0 and 1, or a value outside `bounds`.
 
     Source: the cluster bootstrap of Davison and Hinkley, Bootstrap Methods (1997), section 3.8; percentile interval of
     Efron (1981).
@@ -77,6 +84,10 @@ def identity_bootstrap(
     x, who = _clean(values, np.asarray(identities), allow_nan)
     if proportion and not np.isin(x, (0.0, 1.0)).all():
         raise ValueError(f"A proportion wants values of 0 or 1; found {x[~np.isin(x, (0.0, 1.0))][0]}.")
+    if bounds is not None and ((x < bounds[0]) | (x > bounds[1])).any():
+        raise ValueError(
+            f"Wanted values in [{bounds[0]:g}, {bounds[1]:g}]; found {x[(x < bounds[0]) | (x > bounds[1])][0]}."
+        )
     if x.size == 0:
         return _EMPTY
     groups, index = np.unique(who, return_inverse=True)
@@ -85,6 +96,9 @@ def identity_bootstrap(
         return Score(mean, math.nan, math.nan, n)
     if proportion and mean in (0.0, 1.0):
         return Score(mean, *clopper_pearson(g if mean else 0, g, confidence), n)
+    if bounds is not None and (x == x[0]).all():
+        width = 1.0 - clopper_pearson(g, g, confidence)[0]
+        return Score(mean, max(bounds[0], mean - width), min(bounds[1], mean + width), n)
     draws = numpy_generator(seed, "bootstrap").multinomial(g, np.full(g, 1.0 / g), size=resamples)
     sums = np.bincount(index, weights=x, minlength=g)
     sizes = np.bincount(index, minlength=g)

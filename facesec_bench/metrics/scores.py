@@ -12,19 +12,33 @@ from facesec_bench.records import Record, Score
 WHOLE_SET = "*"
 """Key of a record about a whole set (an AUC, a Frechet distance): no rows to resample, so its owner scores it."""
 
-_PROPORTION = re.compile(r"_success$|^rank\d+_|^tar_|^base_")
+_BOUNDED = {
+    re.compile(r"^(tar|rank\d+)_drop_|^tar_cost|^target_gain_"): (-1.0, 1.0),
+    re.compile(r"^((rank\d+|target)_)?interaction"): (-2.0, 2.0),
+    re.compile(r"^bit_accuracy"): (0.0, 1.0),
+}
+"""Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares of bits."""
+
+_PROPORTION = re.compile(
+    r"_success$|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$|^detection$"
+)
+
+
+def bounds(measure: str) -> tuple[float, float] | None:
+    """Least and greatest value of a bounded measure that is no proportion, such as "tar_drop_both"; else None."""
+    return next((limits for pattern, limits in _BOUNDED.items() if pattern.search(measure)), None)
 
 
 def is_proportion(measure: str) -> bool:
-    """Whether `measure` is a share of zeros and ones, such as "dodging_success" or "rank1_targeted"."""
-    return _PROPORTION.search(measure) is not None
+    """Whether `measure` is a share of zeros and ones, such as "dodging_success" or "tar_both" (not "tar_drop_both")."""
+    return bounds(measure) is None and _PROPORTION.search(measure) is not None
 
 
 def summarise(records: Iterable[Record], seed: int) -> dict[str, Score]:
     """Mean and 95 % identity bootstrap of every (measure, method, target), by "<measure>/<method>/<target>".
 
-    Records with key "*" are left to whoever made them. PSNR alone may hold NaN (image unchanged, see `quality.psnr`):
-    those rows are left out and n says how many remain.
+    Records with key "*" are left to whoever made them. PSNR alone ("psnr", "psnr_both", ...) may hold NaN (image
+    unchanged, see `quality.psnr`): those rows are left out and n says how many remain.
 
     Raises:
         FacesecError: NaN in any other measure, or a key twice in one score; it names the score.
@@ -51,7 +65,12 @@ def _score(key: str, values: list[float], identities: list[str], seed: int) -> S
     measure = key.split("/", 1)[0]
     try:
         return identity_bootstrap(
-            values, identities, seed, proportion=is_proportion(measure), allow_nan=measure == "psnr"
+            values,
+            identities,
+            seed,
+            proportion=is_proportion(measure),
+            bounds=bounds(measure),
+            allow_nan=measure.startswith("psnr"),
         )
     except (FacesecError, ValueError) as error:
         raise FacesecError(f"{key}: {error}") from error
