@@ -11,6 +11,9 @@ from facesec_bench.reporting import as_csv, as_html, as_latex, as_markdown
 from facesec_bench.reporting.document import Figure, Photos, Section, Table
 from facesec_bench.reporting.grouping import Study, read_study
 from facesec_bench.reporting.sections import (
+    activation,
+    activation_defences,
+    bits,
     calibration,
     curves,
     data,
@@ -18,6 +21,7 @@ from facesec_bench.reporting.sections import (
     opening,
     provenance,
     quality,
+    strips,
     success,
     transfer,
 )
@@ -30,6 +34,10 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     curves.section,
     quality.section,
     examples.section,
+    activation.section,
+    bits.section,
+    activation_defences.section,
+    strips.section,
     data.section,
     provenance.section,
 )

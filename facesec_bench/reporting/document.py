@@ -120,6 +120,12 @@ def number(score: Score | None, refs: tuple[str, ...], proportion: bool) -> Cell
     return Cell(numerals.value(score, proportion), detail, refs, score=score)
 
 
+def points(score: Score | None, refs: tuple[str, ...]) -> Cell:
+    """A difference of proportions as a cell: signed percentage points, interval and n."""
+    cell = number(score, refs, True)
+    return replace(cell, text=numerals.points(score.value)) if score else cell
+
+
 def merge_equal(rows: list[Row]) -> tuple[Row, ...]:
     """Rows that read the same become one that points at all their runs; the order of first appearance is kept.
 

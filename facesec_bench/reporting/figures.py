@@ -39,7 +39,10 @@ class HeatCell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A curve: budgets, values and interval ends, all of one length; NaN ends draw no band."""
+    """A curve: budgets, values and interval ends, all of one length; NaN ends draw no band.
+
+    A `dashed` line is a companion: it has the colour and the place in the legend of the line of the same label.
+    """
 
     label: str
     x: Sequence[float]
@@ -47,6 +50,7 @@ class Line(NamedTuple):
     low: Sequence[float]
     high: Sequence[float]
     control: bool = False
+    dashed: bool = False
 
 
 class Panel(NamedTuple):
@@ -55,6 +59,23 @@ class Panel(NamedTuple):
     title: str
     ylabel: str
     lines: Sequence[Line]
+
+
+class Dot(NamedTuple):
+    """A point in a cloud, proportions in both directions; hollow unless `filled`."""
+
+    label: str
+    x: float
+    y: float
+    filled: bool
+    control: bool = False
+
+
+class Cloud(NamedTuple):
+    """One pair of axes of a grid of points."""
+
+    title: str
+    dots: Sequence[Dot]
 
 
 def heat_map(
@@ -119,18 +140,67 @@ def curves(slug: str, grid: Sequence[Sequence[Panel]]) -> str:
         )
         axes = figure.subplots(len(grid), columns, squeeze=False, sharex=True, sharey=True)
         handles: dict[str, Any] = {}
+        lowest = 100 * min((y for line in drawn for y in (*line.low, *line.y) if y < 0), default=0.0)
+        axes[0][0].set_ylim(lowest - 3, 103)
         for i, row in enumerate(grid):
             for j in range(columns):
                 if j < len(row):
                     _panel(axes[i][j], row[j], labels, handles, first=j == 0, last=i == len(grid) - 1)
                 else:
                     axes[i][j].set_axis_off()
-        figure.legend(
-            [handles[name] for name in labels], labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), frameon=False,
-            ncols=min(4, len(labels)), columnspacing=1.6, handlelength=2.2,
-        )  # fmt: skip
-        figure.tight_layout(pad=0.4, w_pad=1.0)
+        _legend(figure, handles, labels)
         return _svg(figure, slug)
+
+
+def scatter(slug: str, grid: Sequence[Sequence[Cloud]], xlabel: str, ylabel: str) -> str:
+    """Points in percent, rows of clouds with common axes and one legend below. Returns SVG."""
+    from matplotlib import rc_context
+
+    dots = [dot for row in grid for cloud in row for dot in cloud.dots]
+    labels = list(dict.fromkeys(dot.label for dot in sorted(dots, key=lambda dot: dot.control)))
+    with rc_context({**_STYLE, "svg.hashsalt": slug}):
+        from matplotlib.figure import Figure
+
+        columns = max(len(row) for row in grid)
+        figure = Figure(figsize=(max(5.0, 3.0 * columns + 0.5), 2.7 * len(grid) + 0.25 * math.ceil(len(labels) / 4)))
+        axes = figure.subplots(len(grid), columns, squeeze=False, sharex=True, sharey=True)
+        handles: dict[str, Any] = {}
+        for i, row in enumerate(grid):
+            for j in range(columns):
+                if j < len(row):
+                    _cloud(axes[i][j], row[j], labels, handles)
+                    axes[i][j].set_xlabel(xlabel)
+                    axes[i][j].set_ylabel(ylabel if j == 0 else "")
+                else:
+                    axes[i][j].set_axis_off()
+        _legend(figure, handles, labels)
+        return _svg(figure, slug)
+
+
+def _cloud(axes: Any, cloud: Cloud, labels: Sequence[str], handles: dict[str, Any]) -> None:
+    for dot in sorted(cloud.dots, key=lambda dot: not dot.control):
+        i = labels.index(dot.label)
+        colour = "#777777" if dot.control else _COLOURS[i % len(_COLOURS)]
+        (drawn,) = axes.plot(
+            [100 * dot.x], [100 * dot.y], linestyle="none", marker=_MARKERS[i % len(_MARKERS)], markersize=6,
+            color=colour, markerfacecolor=colour if dot.filled else "white", markeredgewidth=1.2, alpha=0.9,
+        )  # fmt: skip
+        handles.setdefault(dot.label, drawn)
+    axes.set_title(cloud.title, fontsize=10)
+    axes.grid(color="#e4e4e4", linewidth=0.5)
+    axes.axhline(0, color="#999999", linewidth=0.6, zorder=0)
+    axes.axvline(0, color="#999999", linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _legend(figure: Any, handles: dict[str, Any], labels: Sequence[str]) -> None:
+    """One legend for all panels, below them."""
+    widest = max(map(len, labels), default=0)
+    figure.legend(
+        [handles[name] for name in labels], labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), frameon=False,
+        ncols=min(4 if widest < 32 else 2, len(labels)), columnspacing=1.6, handlelength=2.2,
+    )  # fmt: skip
+    figure.tight_layout(pad=0.4, w_pad=1.0)
 
 
 def _panel(axes: Any, panel: Panel, labels: Sequence[str], handles: dict[str, Any], first: bool, last: bool) -> None:
@@ -139,15 +209,16 @@ def _panel(axes: Any, panel: Panel, labels: Sequence[str], handles: dict[str, An
         colour = "#555555" if line.control else _COLOURS[i % len(_COLOURS)]
         (drawn,) = axes.plot(
             line.x, [100 * y for y in line.y], color=colour, marker="x" if line.control else
-            _MARKERS[i % len(_MARKERS)], markersize=4, linewidth=1.3, linestyle="--" if line.control else "-",
+            _MARKERS[i % len(_MARKERS)], markersize=4, linewidth=1.3,
+            linestyle="--" if line.control or line.dashed else "-",
         )  # fmt: skip
-        axes.fill_between(
-            line.x, [100 * y for y in line.low], [100 * y for y in line.high], color=colour, alpha=0.14, linewidth=0
-        )
+        if not line.dashed:
+            axes.fill_between(
+                line.x, [100 * y for y in line.low], [100 * y for y in line.high], color=colour, alpha=0.14, linewidth=0
+            )
         handles.setdefault(line.label, drawn)
     if panel.title:
         axes.set_title(panel.title, fontsize=10)
-    axes.set_ylim(-3, 103)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xticks(sorted({x for line in panel.lines for x in line.x} or {0}))

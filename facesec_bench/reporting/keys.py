@@ -78,7 +78,10 @@ def parse(key: str) -> ScoreKey:
 
 
 def is_control(method: str) -> bool:
-    """Whether `method` is the random-sign perturbation, at any budget."""
+    """Whether `method` is the random-sign perturbation, at any budget: the control that no card needs to name.
+
+    Other controls are told by their card's role: see `sections.methods`.
+    """
     return stem(method) == CONTROL
 
 

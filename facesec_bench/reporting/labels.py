@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 
 class Label(NamedTuple):
-    """A measure's printed name; `higher` says which way is better for the attacker or for the image."""
+    """A measure's printed name; `higher` says which way is better for the attacker or for the image.
+
+    `signed` is for differences of proportions, printed in points with their sign.
+    """
 
     text: str
     proportion: bool
     higher: bool = True
+    signed: bool = False
 
 
 SUCCESS: dict[str, Label] = {
@@ -44,3 +48,44 @@ CLEAN: dict[str, Label] = {
 
 BASE = {"dodging_success": "base_dodging", "impersonation_success": "base_impersonation"}
 """The clean measure that stands beside a success rate."""
+
+CELLS: dict[str, str] = {
+    "clean": "clean",
+    "perturbed": "perturbed only",
+    "watermarked": "marked only",
+    "both": "both",
+}
+"""The cells of the 2x2 activation table: x, x + delta, E(x, m), E(x + delta, m)."""
+
+ACTIVATION: dict[str, Label] = {
+    **{f"tar_{cell}": Label(f"TAR {text}", True) for cell, text in CELLS.items()},
+    "interaction": Label("Interaction (points)", True, signed=True),
+    "activation_success": Label("Activated, if accepted before", True),
+    "rank1_interaction": Label("Rank-1 interaction (points)", True, signed=True),
+}
+
+ACTIVATION_AS_TARGET: dict[str, Label] = {
+    **{f"target_accept_{cell}": Label(f"Taken for the target, {text}", True) for cell, text in CELLS.items()},
+    "target_interaction": Label("Interaction (points)", True, signed=True),
+    "target_activation_success": Label("Activated, if rejected before", True),
+}
+
+TARGET_AND_SELF: dict[str, Label] = {
+    **{f"target_gain_{c}": Label(f"Gain, {t} (points)", True, signed=True) for c, t in CELLS.items() if c != "clean"},
+    **{f"own_accept_{cell}": Label(f"Taken for themselves, {text}", True) for cell, text in CELLS.items()},
+}
+
+DROPS: dict[str, Label] = {
+    f"tar_drop_{c}": Label(f"Drop, {t} (points)", True, signed=True) for c, t in CELLS.items() if c != "clean"
+}
+
+DISTORTIONS: dict[str, str] = {
+    "": "unattacked",
+    "_jpeg90": "JPEG 90",
+    "_jpeg75": "JPEG 75",
+    "_resize": "resized",
+    "_noise": "noise",
+}
+"""What befalls a marked photo before its bits are read, by the measure's suffix."""
+
+PICTURE: dict[str, Label] = {name: QUALITY[name] for name in ("psnr", "ssim", "lpips", "linf_255")}

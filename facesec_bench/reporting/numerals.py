@@ -8,6 +8,9 @@ from facesec_bench.records import Score
 
 NONE = "–"
 
+_NOISE = 1e-12
+"""Below this a number is the rounding of sums that cancel, such as an interaction of 0."""
+
 
 def three(x: float) -> str:
     """Three significant digits: 0.0123, 3.33, 97.5, 100, 1230; a dash for NaN."""
@@ -15,7 +18,7 @@ def three(x: float) -> str:
         return NONE
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    if x == 0:
+    if abs(x) < _NOISE:
         return "0"
     text = f"{x:.0f}" if abs(x) >= 999.5 else f"{x:#.3g}".rstrip(".")
     return text.replace("-", "−") if text[-4:-2] != "e-" else text
@@ -37,6 +40,12 @@ def interval(score: Score, proportion: bool) -> str:
 def value(score: Score, proportion: bool) -> str:
     """The value alone."""
     return percent(score.value) if proportion else three(score.value)
+
+
+def points(x: float) -> str:
+    """A difference of proportions in percentage points, with its sign: 0.44 -> "+44.0"."""
+    text = three(100.0 * x)
+    return f"+{text}" if x > 0 and text != "0" else text
 
 
 def seconds(total: float) -> str:

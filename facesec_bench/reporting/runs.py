@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from facesec_bench.records import Example, RunCard, Score, read_examples, read_scores
+from facesec_bench.records import Example, RunCard, Score, Strip, read_examples, read_scores, read_strips
 from facesec_bench.reporting.keys import parse
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Run:
     scores: dict[str, Score] = field(default_factory=dict)
     skipped: tuple[SkippedRow, ...] = ()
     examples: tuple[Example, ...] = ()
+    strips: tuple[Strip, ...] = ()
     roles: dict[str, int] = field(default_factory=dict)
     problem: str = ""
 
@@ -57,13 +58,14 @@ def read_run(folder: Path) -> Run:
     scores, broken = _attempt(lambda: _read_scores(folder / "scores.json"))
     skipped, broken_skipped = _attempt(lambda: _read_skipped(folder / "skipped.csv"))
     examples, broken_examples = _attempt(lambda: tuple(read_examples(folder / "examples.json")))
+    strips, broken_strips = _attempt(lambda: tuple(read_strips(folder / "strips.json")))
     roles, broken_roles = _attempt(lambda: _read_roles(folder / "roles.csv"))
-    problem = "; ".join(filter(None, [broken, broken_skipped, broken_examples, broken_roles]))
+    problem = "; ".join(filter(None, [broken, broken_skipped, broken_examples, broken_strips, broken_roles]))
     if card.status == "running":
         problem = "still running, or killed before it could say so"
     elif card.status != "finished":
         problem = f"{card.status}: {card.error or 'no reason was written'}"
-    return Run(folder, card, scores or {}, skipped or (), examples or (), roles or {}, problem)
+    return Run(folder, card, scores or {}, skipped or (), examples or (), strips or (), roles or {}, problem)
 
 
 def _attempt(read: Callable[[], T]) -> tuple[T | None, str]:

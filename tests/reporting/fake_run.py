@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from facesec_bench.records import Example, Record, RunCard, Score, write_examples, write_records, write_scores
+from facesec_bench.records import (
+    Example,
+    Record,
+    RunCard,
+    Score,
+    Shot,
+    Strip,
+    read_scores,
+    write_examples,
+    write_records,
+    write_scores,
+    write_strips,
+)
 
 TARGETS = ("sface", "dlib_resnet", "mobilefacenet", "effnet_arcface")
 FARS = ("1e-1", "1e-2", "1e-3")
@@ -176,4 +188,125 @@ def _example(folder: Path, rng: np.random.Generator, i: int, targets: Any, metho
     goal = "dodge" if dodge else "impersonate"
     return Example(
         f"person {i}/0001.png", goal, methods[i % len(methods)], targets[i % len(targets)], *names, before, after, 0.301
+    )
+
+
+def add_watermark(
+    folder: Path, victims: tuple[str, ...] = ("sface",), watermark: str = "rivagan", **changes: Any
+) -> Path:
+    """Add made-up scores, card entries and strips of a watermark study to a fake run's folder, and return it.
+
+    Options: budgets (in 1/255), strips (count), evasion (False drops the run's own attack scores).
+    """
+    budgets, count = changes.pop("budgets", (2, 4)), changes.pop("strips", 2)
+    card, scores = RunCard.read(folder), read_scores(folder / "scores.json")
+    if not changes.pop("evasion", True):
+        scores = {key: score for key, score in scores.items() if "/clean/" in key}
+        card.methods = {}
+        write_examples(folder / "examples.json", [])
+    rng = np.random.default_rng(7)
+    for eps in budgets:
+        for name, (cells, told) in _marking().items():
+            method = f"{name}_eps{eps:g}"
+            card.methods[method] = {"title": name, "source": "arXiv 2409.16056", "eps_255": float(eps), "norm": "linf",
+                                    "knowledge": "", "defence": "", "watermark": watermark, **told}  # fmt: skip
+            for victim in victims:
+                surrogates = told.get("surrogates", "")
+                _marked(
+                    scores, rng, f"{method}{surrogates}", victim, [min(1.0, x + 0.1 * (eps < 4)) for x in cells], told
+                )
+    card.write(folder)
+    write_scores(folder / "scores.json", scores)
+    write_strips(folder / "strips.json", [_strip(folder, i) for i in range(count)])
+    return folder
+
+
+def _marking() -> dict[str, tuple[tuple[float, ...], dict[str, str]]]:
+    """TAR (or rate as the target) in the four cells, by method, and what the card says."""
+
+    def entry(role: str, about: str = "", **more: str) -> dict[str, str]:
+        return {"role": role, "goal": "dodge", "about": about, **more}
+
+    attack = "adversarial_watermark"
+    return {
+        attack: ((1.0, 0.99, 1.0, 0.02), entry("attack", "What the strongest attacker reaches.", knowledge="K1")),
+        f"{attack}_k2": ((1.0, 0.97, 1.0, 0.1), entry("attack", "Whether the message must be known.", knowledge="K2")),
+        f"{attack}_k5": ((1.0, 0.96, 1.0, 0.6), entry("attack", "Whether a gradient through E is needed.", knowledge="K5")),
+        f"{attack}_universal": ((1.0, 0.9, 1.0, 0.5), entry("attack", "One delta for every photo.", knowledge="K1")),
+        f"{attack}_transfer": ((1.0, 0.98, 1.0, 0.8), entry("attack", "Whether the victim must be known.", knowledge="K3",
+                                                           surrogates="@dlib_resnet+mobilefacenet")),
+        f"{attack}_impersonate": ((0.0, 0.02, 0.0, 0.7), entry("attack", "Being taken for another.", knowledge="K1",
+                                                               goal="impersonate")),
+        "random_sign": ((1.0, 1.0, 1.0, 0.99), entry("control", "What as large a change does blindly.")),
+        "pgd": ((1.0, 0.05, 1.0, 0.06), entry("control", "What plain dodging does without a mark.")),
+        "gaussian_residual": ((1.0, 1.0, 0.99, 0.99), entry("control", "Whether any noise as strong as the mark activates.")),
+        "other_message": ((1.0, 0.99, 1.0, 0.45), entry("control", "Whether another message activates as well.")),
+        "other_watermarker": ((1.0, 0.99, 1.0, 0.93), entry("control", "Whether any mark activates.", watermark="hidden")),
+        "jpeg_before_marking": ((1.0, 0.99, 1.0, 0.7), entry("control", "Whether the change survives JPEG.")),
+        f"{attack}_vs_jpeg75": ((0.99, 0.99, 0.99, 0.7), entry("defence", defence="jpeg75")),
+        f"{attack}_adaptive_jpeg75": ((0.99, 0.97, 0.99, 0.2), entry("adaptive", defence="jpeg75")),
+        f"{attack}_vs_consistency": ((0.98, 0.97, 0.98, 0.05), entry("defence", defence="consistency")),
+    }  # fmt: skip
+
+
+def _marked(
+    scores: dict[str, Score],
+    rng: np.random.Generator,
+    method: str,
+    victim: str,
+    rates: list[float],
+    told: dict[str, str],
+) -> None:
+    cells, impersonates = ("clean", "perturbed", "watermarked", "both"), told["goal"] == "impersonate"
+    found = {cell: _rate(rng, rate) for cell, rate in zip(cells, rates, strict=True)}
+
+    def put(measure: str, value: float, spread: float = 0.03, n: int = 80) -> None:
+        scores[f"{measure}/{method}/{victim}"] = Score(value, value - spread, value + spread, n)
+
+    t = {cell: score.value for cell, score in found.items()}
+    interaction = t["perturbed"] + t["watermarked"] - t["clean"] - t["both"]
+    for cell, score in found.items():
+        scores[f"{'target_accept' if impersonates else 'tar'}_{cell}/{method}/{victim}"] = score
+    for cell in cells[1:]:
+        put(f"target_gain_{cell}" if impersonates else f"tar_drop_{cell}", abs(t["clean"] - t[cell]))
+        put(f"psnr_{cell}", {"perturbed": 40.1, "watermarked": 42.3, "both": 38.0}[cell], 0.4, 20)
+        (
+            put(f"ssim_{cell}", 0.97, 0.01, 20),
+            put(f"lpips_{cell}", 0.021, 0.004, 20),
+            put(f"linf_255_{cell}", 7.0, 0.0, 20),
+        )
+    if impersonates:
+        put("target_interaction", -interaction), put("target_activation_success", 0.7, 0.1, 70)
+        for cell in cells:
+            put(f"own_accept_{cell}", 0.9)
+    else:
+        put("interaction", interaction), put("activation_success", 1 - t["both"], 0.05, 74)
+        put("rank1_interaction", interaction - 0.1, 0.05, 20), put("interaction_far_1e-3", interaction - 0.02)
+        for cell in cells:
+            put(f"tar_{cell}_far_1e-3", max(0.0, t[cell] - 0.03))
+    for distortion, loss in (("", 0.0), ("_jpeg90", 0.01), ("_jpeg75", 0.04), ("_resize", 0.02), ("_noise", 0.005)):
+        (
+            put(f"bit_accuracy{distortion}", 0.99 - loss, 0.01, 20),
+            put(f"exact_message{distortion}", 0.9 - 5 * loss, 0.1, 20),
+        )
+        put(f"bit_accuracy_watermarked{distortion}", 0.995 - loss, 0.01, 20)
+        put(f"exact_message_watermarked{distortion}", 0.95 - 5 * loss, 0.1, 20)
+    if told["role"] in ("defence", "adaptive"):
+        put("tar_cost", 0.01)
+    if told.get("defence") == "consistency":
+        put("detection", 0.93, 0.05, 20), put("false_alarm", 0.05, 0.05, 20)
+
+
+def _strip(folder: Path, i: int) -> Strip:
+    yy, xx = np.mgrid[0:48, 0:48] / 48
+    (folder / "strips").mkdir(exist_ok=True)
+    shots = []
+    for j, (column, words) in enumerate((("Clean", "0.712: accepted"), ("Perturbed", "0.655: accepted"),
+                                         ("Watermarked", "0.701: accepted"), ("Both", "0.043: rejected"))):  # fmt: skip
+        picture = np.stack([yy, xx, 0.2 * j + 0 * xx], -1) * 200 + 20
+        name = f"strips/{i}_{j}.png"
+        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(folder / name)
+        shots.append(Shot(column, name, words))
+    return Strip(
+        "activation", "adversarial_watermark_eps4 against sface", f"person {i}/0001.png · threshold 0.301", tuple(shots)
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from facesec_bench.records import Score
 from facesec_bench.reporting import figures
 from facesec_bench.reporting.document import Cell, Figure, Row, Section, Table, number, words
-from facesec_bench.reporting.grouping import Group, Study
-from facesec_bench.reporting.keys import CONTROL, Budget, ScoreKey, budget, is_control, stem
+from facesec_bench.reporting.grouping import Study
+from facesec_bench.reporting.keys import CONTROL, ScoreKey, budget, is_control, stem
+from facesec_bench.reporting.lines import Lines, join
 from facesec_bench.reporting.sections.calibration import named
 
 _MEASURES = {"dodging_success": "Dodging (%)", "impersonation_success": "Impersonation (%)"}
-
-Point = tuple[Budget, Score, Group]
-Lines = dict[tuple[str, str, str], dict[str, list[Point]]]  # (measure, victim, data) -> label -> points
 
 
 def section(study: Study) -> Section | None:
@@ -44,32 +41,8 @@ def _lines(study: Study) -> Lines:
             # One line holds one norm: a root mean square of 8 is another budget than 8 at every pixel.
             name = f"{stem(key.method)} (rms)" if spent.norm == "rms" else stem(key.method)
             found.setdefault((key.measure, key.victim, data), {}).setdefault(name, []).append((spent, score, group))
-    clashes = _clashes(found)
-    for (measure, victim, data), methods in found.items():
-        lines = _split(methods, {name for digest, name in clashes if digest == data})
-        found[measure, victim, data] = {x: points for x, points in lines.items() if len({p[0] for p in points}) > 1}
     # A control alone tells nothing.
-    return {place: methods for place, methods in found.items() if any(not x.startswith(CONTROL) for x in methods)}
-
-
-def _clashes(found: Lines) -> set[tuple[str, str]]:
-    """(data, method) of which two runs say different things at one budget: these are never joined into one line."""
-    said: dict[tuple[str, str, str, str, Budget], set[Score]] = {}
-    for (measure, victim, data), methods in found.items():
-        for name, points in methods.items():
-            for spent, score, _ in points:
-                said.setdefault((data, name, measure, victim, spent), set()).add(score)
-    return {key[:2] for key, scores in said.items() if len(scores) > 1}
-
-
-def _split(methods: dict[str, list[Point]], clashing: set[str]) -> dict[str, list[Point]]:
-    """Runs are joined into one line while they agree or say different budgets; else there is a line for each run."""
-    lines: dict[str, list[Point]] = {}
-    for name, points in methods.items():
-        for point in points:
-            lines.setdefault(f"{name} [{point[2].label}]" if name in clashing else name, []).append(point)
-    unique = {name: {p[0]: p for p in points}.values() for name, points in lines.items()}
-    return {name: sorted(points, key=lambda p: p[0].order) for name, points in unique.items()}
+    return {place: methods for place, methods in join(found).items() if any(not x.startswith(CONTROL) for x in methods)}
 
 
 def _panel(study: Study, lines: Lines, measure: str, victim: str, titled: bool) -> figures.Panel:

@@ -10,6 +10,7 @@ from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Cell, Prose, Section, words
 from facesec_bench.reporting.grouping import Group, Study, is_toy
 from facesec_bench.reporting.keys import DEFAULT, ScoreKey, budget, is_control
+from facesec_bench.reporting.sections import activation_headline
 
 _VERBS = {"dodging_success": "dodges", "impersonation_success": "impersonates on"}
 
@@ -23,9 +24,10 @@ class Best(NamedTuple):
 
 
 def abstract(study: Study) -> Prose:
-    """One sentence each on scope, white box, control and transfer."""
-    sentences = [s for s in (_scope(study), _toys(study), *_white_box(study), _control(study), *_transfer(study)) if s]
-    return Prose(tuple(sentences), style="abstract")
+    """One sentence each on scope, white box, control and transfer, then on activation by a watermark."""
+    evasion = (*_white_box(study), _control(study), *_transfer(study))
+    told = (_scope(study), _toys(study), *evasion, *activation_headline.sentences(study))
+    return Prose(tuple(sentence for sentence in told if sentence), style="abstract")
 
 
 def alarms(study: Study) -> tuple[Prose, ...]:
@@ -84,12 +86,18 @@ def _scope(study: Study) -> Cell:
         seen.setdefault((str(data.get("digest")), text), []).append(group.label)
     photos = " and ".join(text for _, text in seen)
     names = list(study.targets())
-    methods = {k.method for _, k, _ in study.scores() if k.surrogates}
+    methods = {k.method for g, k, _ in study.scores() if k.surrogates and _is_attack(g, k)}
     against = (
         f"{len(names)} face recogniser{'s' if len(names) != 1 else ''} ({', '.join(names)})" if names else "no target"
     )
     what = f"{len(methods)} attack{'s' if len(methods) != 1 else ''} against" if methods else "Clean calibration of"
     return Cell(f"{what} {against} on {photos}.", refs=tuple(dict.fromkeys(x for refs in seen.values() for x in refs)))
+
+
+def _is_attack(group: Group, key: ScoreKey) -> bool:
+    """Whether a method counts as an attack: by its card's role, and whatever was judged for evasion."""
+    role = (group.card.methods.get(key.method) or {}).get("role") or "attack"
+    return role in ("attack", "adaptive") or key.measure in _VERBS
 
 
 def _toys(study: Study) -> Cell | None:

@@ -1,0 +1,154 @@
+"""The methods of a watermark study as their run's card tells them, in the order and the blocks that tables print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from facesec_bench.records import Score
+from facesec_bench.reporting import document
+from facesec_bench.reporting.document import Cell, Row, head
+from facesec_bench.reporting.grouping import Group, Study
+from facesec_bench.reporting.keys import CLEAN, CONTROL, Budget, ScoreKey, budget, is_control, stem
+from facesec_bench.reporting.labels import Label
+from facesec_bench.reporting.sections.calibration import named
+
+
+class Method(NamedTuple):
+    """A method made on some surrogates, judged by a victim. `key` has no measure.
+
+    `role` is "attack", "control", "defence" or "adaptive", `goal` "dodge" or "impersonate", `knowledge` "K1" to "K5" or
+    "", `watermark` the watermarker that judges.
+    """
+
+    group: Group
+    key: ScoreKey
+    spent: Budget
+    role: str
+    goal: str
+    knowledge: str
+    defence: str
+    watermark: str
+    about: str
+
+    @property
+    def stem(self) -> str:
+        """The name without its budget."""
+        return stem(self.key.method)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it attacks nothing and is there to be compared with."""
+        return self.role == "control"
+
+    @property
+    def made_on(self) -> str:
+        """The surrogates in words where they are not the victim alone; else empty."""
+        own = not self.key.surrogates or self.key.is_white_box
+        return "" if own else f"made on {' + '.join(self.key.surrogates)}"
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorting key: attacks before controls, by what the attacker knows, universal ones after; then by name."""
+        kind_ = (self.is_control, "universal" in self.stem, self.knowledge or "K9", self.stem != CONTROL)
+        return (*kind_, self.stem, self.key.surrogates, self.group.label)
+
+    def score(self, measure: str) -> Score | None:
+        """The score of a measure; None where it was not taken."""
+        return self.group.scores.get(self.key._replace(measure=measure))
+
+    def cell(self, measure: str, label: Label) -> Cell:
+        """The score as a cell of a table."""
+        if label.signed:
+            return document.points(self.score(measure), self.group.refs)
+        return document.number(self.score(measure), self.group.refs, label.proportion)
+
+
+class Heading(NamedTuple):
+    """Rows that may be compared: one victim, one watermarker, one data set."""
+
+    victim: str
+    watermark: str
+    digest: str
+
+
+def methods(study: Study, measures: Collection[str], roles: Collection[str], goal: str = "") -> list[Method]:
+    """Every method of these roles (and this goal) that was judged on one of these measures."""
+    found: dict[tuple[str, ScoreKey], Method] = {}
+    for group, key, _ in study.scores():
+        if key.measure in measures and key.method != CLEAN:
+            line = key._replace(measure="")
+            if (group.label, line) not in found:
+                found[group.label, line] = _method(group, line)
+    return [m for m in found.values() if m.role in roles and goal in ("", m.goal)]
+
+
+def _method(group: Group, key: ScoreKey) -> Method:
+    card = group.card.methods
+    full = f"{key.method}@{'+'.join(key.surrogates)}"
+    told: Mapping[str, Any] = card.get(full) or card.get(key.method) or {}
+
+    def text(name: str, default: str = "") -> str:
+        return str(told.get(name) or default)
+
+    role = text("role", "control" if is_control(key.method) else "attack")
+    goal, spent = text("goal", "dodge"), budget(key.method, group.card)
+    return Method(group, key, spent, role, goal, *map(text, ("knowledge", "defence", "watermark", "about")))
+
+
+def blocks(study: Study, found: Iterable[Method]) -> dict[Heading, list[list[Method]]]:
+    """Methods under their heading, one list a budget, each in printing order.
+
+    A control that is judged by another watermarker stands beside the attacks of its run, for it is their control.
+    """
+    rows = list(found)
+    places: dict[Heading, dict[Budget, list[Method]]] = {}
+    for method in rows:
+        heading = Heading(method.key.victim, _home(method), str(method.group.card.data.get("digest", "")))
+        places.setdefault(heading, {}).setdefault(method.spent, []).append(method)
+    ordered = sorted(places, key=lambda h: (study.order(h.victim), h.digest, h.watermark))
+    return {
+        h: [sorted(places[h][spent], key=lambda m: m.order) for spent in sorted(places[h], key=lambda b: b.order)]
+        for h in ordered
+    }
+
+
+def _home(method: Method) -> str:
+    """The watermarker a method is listed under: its own if any attack of the run is judged by it, else theirs."""
+    entries = method.group.card.methods.values()
+    told = Counter(str(x.get("watermark") or "") for x in entries if x.get("role") == "attack")
+    if not told or method.watermark in told:
+        return method.watermark
+    return told.most_common(1)[0][0]
+
+
+def heading_row(study: Study, heading: Heading) -> Row:
+    """The heading in words; the data set is named where the study has several."""
+    return head(heading_text(study, heading))
+
+
+def heading_text(study: Study, heading: Heading) -> str:
+    """ "sface, marked by rivagan"."""
+    sets = {str(g.card.data.get("digest", "")): str(g.card.data.get("name", "?")) for g in study.groups}
+    mark = f", marked by {heading.watermark}" if heading.watermark else ""
+    return f"{named(heading.victim, study)}{mark}{f', {sets[heading.digest]}' if len(sets) > 1 else ''}"
+
+
+def opening_cells(method: Method) -> tuple[Cell, Cell, Cell]:
+    """Its name, what its maker knows, and its budget."""
+    other = f"marked by {method.watermark}" if method.watermark and method.watermark != _home(method) else ""
+    name = Cell(title(method), ", ".join(filter(None, [method.made_on, other])))
+    return name, Cell(method.knowledge or "–"), Cell(method.spent.text)
+
+
+def title(method: Method) -> str:
+    """The name without its budget; a control says that it is one."""
+    if method.is_control:
+        return "Random sign (control)" if method.stem == CONTROL else f"{method.stem} (control)"
+    return method.stem
+
+
+def kind(method: Method) -> str:
+    """The kind of its table row."""
+    return "control" if method.is_control else ""
