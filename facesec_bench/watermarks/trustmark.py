@@ -57,9 +57,9 @@ def _read(file: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(file))
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
+        return dict(found.get("state_dict", found))
     except Exception as error:
         raise AssetError(f"{file} cannot be read as a checkpoint of plain tensors: {error}") from error
-    return found.get("state_dict", found)
 
 
 def _network(params: dict[str, Any], part: str, resolution: int, file: Path) -> nn.Module:
@@ -116,10 +116,15 @@ class TrustMark(nn.Module):
         _networks()
         place = Path(folder).expanduser()
         files = [place / f"trustmark_{variant}.yaml", *(place / f"{p}_{variant}.ckpt" for p in ("encoder", "decoder"))]
-        params = _read(files[0])["model"]["params"]
-        self.bits = int(params["secret_len"])
-        self.encoder = _network(params, "encoder", ENCODER_SIDE, files[1])
-        self.decoder = _network(params, "decoder", 224, files[2])
+        try:
+            params = _read(files[0])["model"]["params"]
+            self.bits = int(params["secret_len"])
+            self.encoder = _network(params, "encoder", ENCODER_SIDE, files[1])
+            self.decoder = _network(params, "decoder", 224, files[2])
+        except (KeyError, TypeError) as error:
+            raise AssetError(
+                f"{files[0]}: found no {error}, wanted the configuration that TrustMark fetches."
+            ) from error
         self.strength = strength * STRENGTHS[variant]
         self.side = DECODER_SIDES[variant]
         settings = " ".join(["trustmark/1", variant, str(strength), *map(sha256, files)])
