@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,6 @@ from facesec_bench.distortions import pass_gradient
 from facesec_bench.interfaces import Watermark
 
 
-@dataclass(frozen=True)
 class StraightThrough:
     """What an attacker has who can run a watermarker but takes no gradient through it.
 
@@ -20,27 +17,11 @@ class StraightThrough:
     gradient.
     """
 
-    watermark: Watermark
+    differentiable = True  # a gradient there is, though not the watermarker's
 
-    @property
-    def name(self) -> str:
-        """The watermarker's own name."""
-        return self.watermark.name
-
-    @property
-    def bits(self) -> int:
-        """The watermarker's message length."""
-        return self.watermark.bits
-
-    @property
-    def digest(self) -> str:
-        """The watermarker's digest."""
-        return self.watermark.digest
-
-    @property
-    def differentiable(self) -> bool:
-        """True: a gradient there is, though not the watermarker's."""
-        return True
+    def __init__(self, watermark: Watermark) -> None:
+        self.watermark = watermark
+        self.name, self.bits, self.digest = watermark.name, watermark.bits, watermark.digest
 
     def encode(self, chips: Tensor, messages: Tensor) -> Tensor:
         """The marked chips, (B, 3, H, W); backwards the identity."""

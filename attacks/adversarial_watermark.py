@@ -1,0 +1,237 @@
+"""Adversarial watermarking: a photo that is recognised until it is marked.
+
+The idea is that of Yao, Jain and Liu, "Adversarial Watermarking for Face Recognition" (arXiv 2409.16056, 2024). Of that
+paper only the threat model and the headline are known to us and no code is published, so the loss below is derived:
+three hinges, on what the recogniser says of the marked photo (activation), of the unmarked one (stealth), and on what
+the owner reads from the marked one (bits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attacks.annealing import Annealed
+from attacks.budget import ball
+from facesec_bench.distortions import quantised
+from facesec_bench.errors import ConfigError
+from facesec_bench.goals import Aim
+from facesec_bench.interfaces import Faces, FRTarget, Purifier, Watermark
+from facesec_bench.search import Objective, SignStep, borrowed, minimise
+from facesec_bench.spaces import PixelBall
+from facesec_bench.watermarks.messages import draw
+from facesec_bench.watermarks.straight_through import StraightThrough
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What is asked of the two views of a photo; margins are cosines.
+
+    For a surrogate h with threshold tau, s the cosine, m the message, E the watermarker, D its decoder, x the clean
+    photo and z the reference that the attacker holds, the loss of x' is
+
+        mean over a in {z, h(x)} of relu(s(h(E(x', m)), a) - (tau - activation_margin))
+        + stealth_weight * [ relu(min(tau + stealth_margin, s(h(x), z)) - s(h(x'), z)) + relu(keep - s(h(x'), h(x))) ]
+        + bit_weight * mean over bits of relu(1 - D(E(x', m)) * (2 m - 1))
+
+    when dodging. Impersonating, z is the person to be taken for: the first term is relu(tau + activation_margin -
+    s(h(E(x', m)), z)), and the first of the stealth terms relu(s(h(x'), z) - (tau - stealth_margin)).
+
+    Attributes:
+        keep: the unmarked photo's cosine to the clean one is held above this.
+        bit_weight: of the hinge on the decoder's scores, each margin being 1 of the score's own unit.
+        bit_every: the bit hinge joins every so many steps, with as many times the weight: a decoder may cost more than
+            everything else, and bits are seldom in danger.
+        consistency: if given, s(h(x'), h(E(x', m))) is held above it: an attack on a check of just that.
+    """
+
+    activation_margin: float = 0.3
+    stealth_margin: float = 0.2
+    stealth_weight: float = 1.0
+    keep: float = 0.9
+    bit_weight: float = 0.1
+    bit_every: int = 5
+    consistency: float | None = None
+
+
+@dataclass
+class _View:
+    """One surrogate's view: embeddings that stay fixed, and the hinges on those that move."""
+
+    surrogate: FRTarget
+    threshold: float
+    own: Tensor
+    reference: Tensor
+    kind: str
+    losses: Losses
+
+    def loss(self, unmarked: Tensor, marked: Tensor) -> Tensor:
+        """(B, 3, H, W) and (B, 3, H, W) -> (B,) activation and stealth hinges."""
+        before, after = self.surrogate.embed(unmarked), self.surrogate.embed(marked)
+        total = self._activation(after) + self.losses.stealth_weight * self._stealth(before)
+        if self.losses.consistency is not None:
+            total = total + torch.relu(self.losses.consistency - _cosine(before, after))
+        return total
+
+    def _activation(self, after: Tensor) -> Tensor:
+        margin = self.losses.activation_margin
+        if self.kind == "impersonate":
+            return torch.relu(self.threshold + margin - _cosine(after, self.reference))
+        anchors = (self.reference, self.own)
+        return sum(torch.relu(_cosine(after, a) - (self.threshold - margin)) for a in anchors) / len(anchors)  # type: ignore[return-value]
+
+    def _stealth(self, before: Tensor) -> Tensor:
+        margin = self.losses.stealth_margin
+        kept = torch.relu(self.losses.keep - _cosine(before, self.own))
+        if self.kind == "impersonate":
+            return kept + torch.relu(_cosine(before, self.reference) - (self.threshold - margin))
+        # Never more than the clean photo itself has: that could not be met.
+        wanted = _cosine(self.own, self.reference).clamp_max(self.threshold + margin)
+        return kept + torch.relu(wanted - _cosine(before, self.reference))
+
+
+@dataclass
+class _Dormant:
+    """The objective: (B, 3, H, W) -> (B,), over all surrogates and some messages."""
+
+    views: Sequence[_View]
+    watermark: Watermark
+    messages: Callable[[], Sequence[Tensor]]
+    losses: Losses
+    purifier: Purifier | None
+    calls: int = field(default=0, init=False)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Both views are judged as 8-bit files, so the search sees that rounding; its gradient passes on unchanged."""
+        seen = quantised(images, 256)
+        if self.purifier is not None:
+            seen = quantised(self.purifier(seen), 256)
+        total = torch.zeros(len(images), device=images.device)
+        drawn = self.messages()
+        for message in drawn:
+            encoded = self.watermark.encode(seen, message)
+            marked = quantised(encoded, 256)
+            for view in self.views:
+                total = total + view.loss(seen, marked) / len(self.views)
+            total = total + self._bits(marked, message)
+        self.calls += 1
+        return total / len(drawn)
+
+    def _bits(self, marked: Tensor, message: Tensor) -> Tensor:
+        if not self.losses.bit_weight or self.calls % self.losses.bit_every:
+            return torch.zeros(len(marked), device=marked.device)
+        hinge = torch.relu(1 - self.watermark.decode(marked) * (2 * message - 1)).mean(dim=1)
+        return self.losses.bit_weight * self.losses.bit_every * hinge
+
+
+class AdversarialWatermark:
+    """Sign steps with momentum on the three hinges; see `Losses` for the formula.
+
+    Args:
+        eps_255: L-inf budget in grey levels out of 255, in chip pixels.
+        steps: number of steps.
+        step: first step length as a share of the budget.
+        last_step: the last one as a share of the first; between them it falls linearly.
+        decay: momentum.
+        draws: messages drawn for every step where the attacker does not know the message (expectation over
+            transformations, Athalye et al., ICML 2018).
+        universal: one perturbation for all photos that are given, instead of one for each.
+        losses: margins and weights.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    def __init__(
+        self,
+        eps_255: float = 4.0,
+        steps: int = 60,
+        step: float = 0.25,
+        last_step: float = 0.1,
+        decay: float = 1.0,
+        draws: int = 4,
+        universal: bool = False,
+        **losses: float,
+    ) -> None:
+        self.losses = Losses(**losses)  # type: ignore[arg-type]
+        if steps < 1 or draws < 1 or self.losses.bit_every < 1:
+            raise ConfigError(
+                f"Found steps {steps}, draws {draws} and bit_every {self.losses.bit_every}, wanted at least 1 of each."
+            )
+        self.eps_255, self.steps, self.step, self.last_step, self.decay = eps_255, steps, step, last_step, decay
+        self.draws, self.universal = draws, universal
+
+    def __call__(
+        self,
+        faces: Faces,
+        aim: Aim,
+        surrogates: Sequence[FRTarget],
+        thresholds: Sequence[float],
+        watermark: Watermark,
+        messages: Tensor | None,
+        rng: torch.Generator,
+        *,
+        purifier: Purifier | None = None,
+    ) -> Tensor:
+        """Perturbed, unmarked chips (B, 3, H, W); see `interfaces.Activation`. Without a gradient of its own the
+        watermarker is seen through BPDA.
+
+        Raises:
+            ConfigError: no surrogate, or not one threshold for each.
+        """
+        if not surrogates or len(surrogates) != len(thresholds):
+            raise ConfigError(
+                f"Found {len(surrogates)} surrogates and {len(thresholds)} thresholds, wanted one of each or more."
+            )
+        known = watermark if watermark.differentiable else StraightThrough(watermark)
+        with borrowed(*surrogates, watermark):
+            views = [
+                _view(s, t, faces, aim, self.losses, purifier) for s, t in zip(surrogates, thresholds, strict=True)
+            ]
+            objective = _Dormant(
+                views, known, self._source(faces, watermark.bits, messages, rng), self.losses, purifier
+            )
+            return self._shared(faces, objective, rng) if self.universal else self._own(faces, objective, rng)
+
+    def _own(self, faces: Faces, objective: Objective, rng: torch.Generator) -> Tensor:
+        space = ball(faces.images, eps_255=self.eps_255)
+        return minimise(objective, space, self._rule(space.radius), self.steps, rng)
+
+    def _shared(self, faces: Faces, objective: Objective, rng: torch.Generator) -> Tensor:
+        """One perturbation: the ball around mid-grey holds it, shifted by a half."""
+        grey = torch.full_like(faces.images[:1], 0.5)
+        space = PixelBall(grey, self.eps_255 / 255)
+
+        def over_all(shifted: Tensor) -> Tensor:
+            return objective((faces.images + shifted - grey).clamp(0, 1)).mean().reshape(1)
+
+        found = minimise(over_all, space, self._rule(space.radius), self.steps, rng) - grey
+        return ball(faces.images, eps_255=self.eps_255).project(faces.images + found)
+
+    def _rule(self, radius: float) -> Annealed:
+        return Annealed(SignStep(self.step * radius, self.decay), self.steps, self.last_step)
+
+    def _source(
+        self, faces: Faces, bits: int, messages: Tensor | None, rng: torch.Generator
+    ) -> Callable[[], Sequence[Tensor]]:
+        if messages is not None:
+            known = messages.to(faces.images.device)
+            return lambda: [known]
+        return lambda: [draw(len(faces), bits, rng).to(faces.images.device) for _ in range(self.draws)]
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=1)
+
+
+@torch.no_grad()
+def _view(
+    surrogate: FRTarget, threshold: float, faces: Faces, aim: Aim, losses: Losses, purifier: Purifier | None
+) -> _View:
+    own = faces.images if purifier is None else purifier(faces.images)
+    reference = functional.normalize(surrogate.embed(aim.references), dim=1)
+    return _View(surrogate, threshold, surrogate.embed(own), reference, aim.kind, losses)
