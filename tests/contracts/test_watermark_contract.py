@@ -59,8 +59,8 @@ def build(path: Path) -> Watermark:
 
 @pytest.fixture(scope="module")
 def chips() -> torch.Tensor:
-    """Made-up faces at half the contrast, with grain: as pale and as rough as photos, for which networks are trained."""
-    images = made_up_faces(2, 2).images
+    """Made-up faces at half the contrast and with grain: pale and rough, as the photos on which networks are trained."""
+    images = made_up_faces(3, 1).images
     grain = 0.02 * torch.randn(len(images), 1, *images.shape[2:], generator=generator(0, "grain"))
     return ((0.25 + 0.5 * images + grain) * 255).round() / 255
 
@@ -72,7 +72,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="module")
 def marked(path: Path, chips: torch.Tensor):
-    """One run of one YAML, shared by the claims below: the watermarker, the messages and the 4 marked chips."""
+    """One run of one YAML, shared by the claims below: the watermarker, the messages and the 3 marked chips."""
     watermark = build(path)
     messages = draw(len(chips), watermark.bits, generator(0, "contract"))
     before, world = (chips.clone(), messages.clone()), torch.get_rng_state()

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.assets("rivagan_encoder", "rivagan_decoder")
 
 @pytest.fixture(scope="module")
 def chips():
-    return made_up_faces(1, 3).images
+    return made_up_faces(1, 2).images
 
 
 @pytest.fixture(scope="module")
 def messages():
-    return draw(3, 32, generator(0, "messages"))
+    return draw(2, 32, generator(0, "messages"))
 
 
 def published(part: str, **inputs: torch.Tensor) -> torch.Tensor:
