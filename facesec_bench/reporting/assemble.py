@@ -23,6 +23,7 @@ from facesec_bench.reporting.sections import (
     quality,
     strips,
     success,
+    training,
     transfer,
 )
 
@@ -32,6 +33,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     success.section,
     transfer.section,
     curves.section,
+    training.section,
     quality.section,
     examples.section,
     activation.section,

@@ -152,6 +152,25 @@ def curves(slug: str, grid: Sequence[Sequence[Panel]]) -> str:
         return _svg(figure, slug)
 
 
+def progress(slug: str, panels: Sequence[Panel], xlabel: str) -> str:
+    """A row of panels over a training, each with its own scale and legend; values as given. Returns SVG."""
+    from matplotlib import rc_context
+
+    with rc_context({**_STYLE, "svg.hashsalt": slug}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(max(5.0, 3.2 * len(panels)), 2.4))
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for i, line in enumerate(panel.lines):
+                axes.plot(line.x, line.y, color=_COLOURS[i % len(_COLOURS)], linewidth=1.3, label=line.label)
+            axes.set(title=panel.title, xlabel=xlabel, ylabel=panel.ylabel)
+            axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
+            if len(panel.lines) > 1:
+                axes.legend(frameon=False)
+        figure.tight_layout(pad=0.4, w_pad=1.0)
+        return _svg(figure, slug)
+
+
 def scatter(slug: str, grid: Sequence[Sequence[Cloud]], xlabel: str, ylabel: str) -> str:
     """Points in percent, rows of clouds with common axes and one legend below. Returns SVG."""
     from matplotlib import rc_context
