@@ -80,6 +80,7 @@ def test_cells_of_other_trials_or_values_are_refused() -> None:
         (1.0, (-1.0, 1.0), (-1.0, 0.0)),
         (1.0, (-2.0, 2.0), (-1.0, 1.0)),
         (2.0, (-2.0, 2.0), (-1.0, 0.0)),
+        (-1.0, (-1.0, 1.0), (0.0, 1.0)),
     ],
 )
 def test_a_unanimous_difference_is_as_uncertain_as_a_unanimous_proportion(

@@ -17,7 +17,7 @@ def test_accuracy_is_the_share_of_bits_on_the_right_side_of_zero() -> None:
 
 
 def test_a_score_of_zero_reads_as_zero() -> None:
-    assert accuracy(np.zeros((1, 4)), MESSAGES[:1]).tolist() == [0.5]
+    assert accuracy(np.zeros((1, 4)), [[1, 0, 0, 0]]).tolist() == [0.75]
 
 
 def test_one_wrong_bit_spoils_the_message_and_only_its_share_of_the_accuracy() -> None:
