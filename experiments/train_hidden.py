@@ -77,7 +77,7 @@ def train_hidden(
 ) -> Outcome:
     """Train, store the weights in the cache, and judge them as stored on held-out identities.
 
-    Scores: the curve as "training_<measure>/hidden_step<N>/hidden"; at the end bit accuracy and exact messages, as kept
+    Scores: the curve as "training_<measure>_step<N>/hidden/hidden"; at the end bit accuracy and exact messages, as kept
     and after distortions, PSNR and SSIM of the marked photo, and for each target the cosine of a photo and its marked
     self ("similarity_to_unmarked/hidden/<target>").
 
@@ -181,11 +181,11 @@ def watched(model: Networks, chips: Tensor, messages: Tensor, device: torch.devi
 
 
 def add_curve(outcome: Outcome, curve: trained.Curve, n: int) -> None:
-    """Put the curve among the scores and records, one method "hidden_step<N>" a point."""
+    """Put the curve among the scores and records; the step is part of the measure's name."""
     for step, loss, measures in curve:
         for measure, value in {"loss": loss, **measures}.items():
             score = Score(value, float("nan"), float("nan"), min(n, WATCHED))
-            outcome.whole_set(f"training_{measure}", f"{NAME}_step{step}", NAME, score)
+            outcome.whole_set(f"training_{measure}_step{step}", NAME, NAME, score)
 
 
 def judged(

@@ -9,7 +9,7 @@ from facesec_bench.records import Score
 from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Cell, Prose, Section, words
 from facesec_bench.reporting.grouping import Group, Study, is_toy
-from facesec_bench.reporting.keys import DEFAULT, ScoreKey, budget, is_control
+from facesec_bench.reporting.keys import DEFAULT, ScoreKey, budget, is_control, stem
 from facesec_bench.reporting.sections import activation_headline
 
 _VERBS = {"dodging_success": "dodges", "impersonation_success": "impersonates on"}
@@ -86,12 +86,18 @@ def _scope(study: Study) -> Cell:
         seen.setdefault((str(data.get("digest")), text), []).append(group.label)
     photos = " and ".join(text for _, text in seen)
     names = list(study.targets())
-    methods = {k.method for g, k, _ in study.scores() if k.surrogates and _is_attack(g, k)}
+    methods = {stem(k.method) for g, k, _ in study.scores() if k.surrogates and _is_attack(g, k)}
     against = (
         f"{len(names)} face recogniser{'s' if len(names) != 1 else ''} ({', '.join(names)})" if names else "no target"
     )
-    what = f"{len(methods)} attack{'s' if len(methods) != 1 else ''} against" if methods else "Clean calibration of"
+    what = f"{len(methods)} attack{'s' if len(methods) != 1 else ''} against" if methods else _harmless(study)
     return Cell(f"{what} {against} on {photos}.", refs=tuple(dict.fromkeys(x for refs in seen.values() for x in refs)))
+
+
+def _harmless(study: Study) -> str:
+    """What a study without an attack does to its recognisers."""
+    roles = {str(entry.get("role")) for group in study.groups for entry in group.card.methods.values()}
+    return "A training of our own, and" if "training" in roles else "Clean calibration of"
 
 
 def _is_attack(group: Group, key: ScoreKey) -> bool:

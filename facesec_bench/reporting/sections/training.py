@@ -1,6 +1,6 @@
 """Weights that a run trained: how the training went, and what came out on people it never saw.
 
-Read from scores "training_<measure>/<name>_step<N>/<name>" and from the final ones of the method <name>.
+Read from scores "training_<measure>_step<N>/<name>/<name>" and from the final ones of the method <name>.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from facesec_bench.reporting.document import Cell, Figure, Row, Section, Table, 
 from facesec_bench.reporting.grouping import Group, Study
 from facesec_bench.reporting.labels import DISTORTIONS, Label
 
-_POINT = re.compile(r"(?P<name>.+)_step(?P<step>\d+)$")
+_POINT = re.compile(r"training_(?P<measure>.+)_step(?P<step>\d+)")
 
 _CURVE: dict[str, Label] = {
     "loss": Label("Loss", False, higher=False),
@@ -57,12 +57,10 @@ def section(study: Study) -> Section | None:
 def _curves(study: Study) -> list[_Curve]:
     found: dict[tuple[str, str], _Curve] = {}
     for group, key, score in study.scores():
-        point = _POINT.match(key.method)
-        measure = key.measure.removeprefix("training_")
-        if point is None or measure == key.measure or measure not in _CURVE:
-            continue
-        curve = found.setdefault((group.label, point["name"]), _Curve(group, point["name"], {}))
-        curve.points.setdefault(int(point["step"]), {})[measure] = score
+        point = _POINT.fullmatch(key.measure)
+        if point is not None and point["measure"] in _CURVE:
+            curve = found.setdefault((group.label, key.method), _Curve(group, key.method, {}))
+            curve.points.setdefault(int(point["step"]), {})[point["measure"]] = score
     return list(found.values())
 
 
