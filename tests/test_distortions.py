@@ -80,6 +80,16 @@ def test_noise_has_the_stated_standard_deviation_and_comes_from_the_generator():
     assert not torch.equal(again, noisy(grey, 4.0, generator(4, "noise")))
 
 
+@pytest.mark.parametrize("share", [0.25, 0.4, 2.0])
+def test_rescaling_is_pils_bilinear_resize_there_and_back(share):
+    images = pictures(1, 40)
+    small = round(40 * share)
+    for plane, ours in zip(images[0], rescaled(images, share)[0], strict=True):
+        there = Image.fromarray(plane.numpy()).resize((small, small), Image.Resampling.BILINEAR)
+        theirs = np.asarray(there.resize((40, 40), Image.Resampling.BILINEAR))
+        assert np.abs(ours.numpy() - theirs).max() < 1e-5
+
+
 def test_rescaling_by_one_changes_nothing_and_by_a_half_averages_detail_away():
     images = pictures()
     assert torch.allclose(rescaled(images, 1.0), images, atol=1e-6)
