@@ -188,8 +188,10 @@ def scatter(slug: str, grid: Sequence[Sequence[Cloud]], xlabel: str, ylabel: str
             for j in range(columns):
                 if j < len(row):
                     _cloud(axes[i][j], row[j], labels, handles)
-                    axes[i][j].set_xlabel(xlabel)
                     axes[i][j].set_ylabel(ylabel if j == 0 else "")
+                    if i == len(grid) - 1 or j >= len(grid[i + 1]):
+                        axes[i][j].tick_params(labelbottom=True)
+                        axes[i][j].set_xlabel(xlabel)
                 else:
                     axes[i][j].set_axis_off()
         _legend(figure, handles, labels)

@@ -64,6 +64,11 @@ ACTIVATION: dict[str, Label] = {
     "rank1_interaction": Label("Rank-1 interaction (points)", True, signed=True),
 }
 
+SIMILARITY_AND_RANK: dict[str, Label] = {
+    **{f"similarity_{cell}": Label(f"Cosine {text}", False) for cell, text in CELLS.items()},
+    **{f"rank1_{cell}": Label(f"Rank-1 {text}", True) for cell, text in CELLS.items()},
+}
+
 ACTIVATION_AS_TARGET: dict[str, Label] = {
     **{f"target_accept_{cell}": Label(f"Taken for the target, {text}", True) for cell, text in CELLS.items()},
     "target_interaction": Label("Interaction (points)", True, signed=True),

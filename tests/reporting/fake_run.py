@@ -231,16 +231,16 @@ def _marking() -> dict[str, tuple[tuple[float, ...], dict[str, str]]]:
     return {
         attack: ((1.0, 0.99, 1.0, 0.02), entry("attack", "What the strongest attacker reaches.", knowledge="K1")),
         f"{attack}_k2": ((1.0, 0.97, 1.0, 0.1), entry("attack", "Whether the message must be known.", knowledge="K2")),
-        f"{attack}_k5": ((1.0, 0.96, 1.0, 0.6), entry("attack", "Whether a gradient through E is needed.", knowledge="K5")),
+        f"{attack}_k5": ((1.0, 0.96, 1.0, 0.6), entry("attack", "Whether E needs a gradient.", knowledge="K5")),
         f"{attack}_universal": ((1.0, 0.9, 1.0, 0.5), entry("attack", "One delta for every photo.", knowledge="K1")),
-        f"{attack}_transfer": ((1.0, 0.98, 1.0, 0.8), entry("attack", "Whether the victim must be known.", knowledge="K3",
+        f"{attack}_transfer": ((1.0, 0.98, 1.0, 0.8), entry("attack", "Whether the victim is needed.", knowledge="K3",
                                                            surrogates="@dlib_resnet+mobilefacenet")),
         f"{attack}_impersonate": ((0.0, 0.02, 0.0, 0.7), entry("attack", "Being taken for another.", knowledge="K1",
                                                                goal="impersonate")),
         "random_sign": ((1.0, 1.0, 1.0, 0.99), entry("control", "What as large a change does blindly.")),
         "pgd": ((1.0, 0.05, 1.0, 0.06), entry("control", "What plain dodging does without a mark.")),
-        "gaussian_residual": ((1.0, 1.0, 0.99, 0.99), entry("control", "Whether any noise as strong as the mark activates.")),
-        "other_message": ((1.0, 0.99, 1.0, 0.45), entry("control", "Whether another message activates as well.")),
+        "gaussian_residual": ((1.0, 1.0, 0.99, 0.99), entry("control", "Whether any noise activates.")),
+        "other_message": ((1.0, 0.99, 1.0, 0.45), entry("control", "Whether any message does.")),
         "other_watermarker": ((1.0, 0.99, 1.0, 0.93), entry("control", "Whether any mark activates.", watermark="hidden")),
         "jpeg_before_marking": ((1.0, 0.99, 1.0, 0.7), entry("control", "Whether the change survives JPEG.")),
         f"{attack}_vs_jpeg75": ((0.99, 0.99, 0.99, 0.7), entry("defence", defence="jpeg75")),
@@ -284,6 +284,7 @@ def _marked(
         put("rank1_interaction", interaction - 0.1, 0.05, 20), put("interaction_far_1e-3", interaction - 0.02)
         for cell in cells:
             put(f"tar_{cell}_far_1e-3", max(0.0, t[cell] - 0.03))
+            put(f"similarity_{cell}", 0.1 + 0.6 * t[cell]), put(f"rank1_{cell}", t[cell], 0.05, 20)
     for distortion, loss in (("", 0.0), ("_jpeg90", 0.01), ("_jpeg75", 0.04), ("_resize", 0.02), ("_noise", 0.005)):
         (
             put(f"bit_accuracy{distortion}", 0.99 - loss, 0.01, 20),

@@ -56,12 +56,16 @@ def section(study: Study) -> Section | None:
             "impersonate", labels.TARGET_AND_SELF, folded=True,
         ),
         *_other_rates(study),
+        _table(
+            study, "activation-similarity", "Mean cosine to the person's other photos, and rank-1 accuracy.", "dodge",
+            labels.SIMILARITY_AND_RANK, folded=True,
+        ),
     ]  # fmt: skip
     found = [t for t in tables if t is not None]
     if not found:
         return None
-    opening = words(READING, KNOWLEDGE, PAPER)
-    return Section("Activation by the watermark", (opening, *found, *activation_curves.blocks_of(study)))
+    opening = (words(READING), words(KNOWLEDGE), words(PAPER, style="note"))
+    return Section("Activation by the watermark", (*opening, *found, *activation_curves.blocks_of(study)))
 
 
 def _table(

@@ -109,7 +109,10 @@ def _trade_off(study: Study) -> Figure | None:
     }
     if not shown:
         return None
-    grid = _in_rows([_cloud(study, heading, spent, same) for (heading, spent), same in shown.items()])
+    panels: dict[Heading, list[figures.Cloud]] = {}
+    for (heading, spent), same in shown.items():
+        panels.setdefault(heading, []).append(_cloud(study, heading, spent, same))
+    grid = [row for clouds in panels.values() for row in _in_rows(clouds, 4)]
     svg = figures.scatter("trade-off", grid, "drop, perturbed only (points)", "drop, both (points)")
     rows = [_cost_row(study, heading, m) for (heading, _), same in shown.items() for m in same]
     columns = ("Victim", "Method", "ε", "Drop, perturbed only (points)", "Drop, both (points)", "Bit accuracy")
