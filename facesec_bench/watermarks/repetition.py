@@ -17,8 +17,10 @@ class Repetition:
     """A watermarker with a payload of `bits`, each repeated over the bits of another: the repetition code.
 
     Carrier bit i holds payload bit i mod `bits` (interleaved, so that neighbours in the carrier, which may fail
-    together, belong to different payload bits). A payload bit is read from the sum of its copies' scores, which weighs
-    each copy by how sure it is. Where the capacity is no multiple, the first bits have one copy more.
+    together, belong to different payload bits), inverted in every second copy: so the carrier is about half ones
+    whatever the payload, as it was while a network was trained. A payload bit is read from the signed sum of its
+    copies' scores, which weighs each copy by how sure it is. Where the capacity is no multiple, the first bits have one
+    copy more.
 
     Args:
         watermark: the watermarker that carries it; gradients flow if they flow there.
@@ -37,7 +39,7 @@ class Repetition:
         self.watermark, self.bits = watermark, bits
         self.name = watermark.name if bits == watermark.bits else f"{watermark.name}_{bits}bit"
         self.differentiable = watermark.differentiable
-        self.digest = hashlib.sha256(f"repetition/1 {bits} {watermark.digest}".encode()).hexdigest()
+        self.digest = hashlib.sha256(f"repetition/2 {bits} {watermark.digest}".encode()).hexdigest()
 
     def encode(self, chips: Tensor, messages: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] and (B, bits) of 0 and 1 -> the marked chips.
@@ -46,13 +48,16 @@ class Repetition:
             ConfigError: a wrong shape, or a message of anything but 0 and 1.
         """
         check(self.name, self.bits, chips, messages)
-        return self.watermark.encode(chips, messages[:, self._carried(messages.device)])
+        carried, inverted = self._places(messages.device)
+        return self.watermark.encode(chips, (messages[:, carried] - inverted.to(messages)).abs())
 
     def decode(self, chips: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, bits): the sum of each bit's copies' scores, positive reads as 1."""
+        """(B, 3, H, W) -> (B, bits): the signed sum of each bit's copies' scores, positive reads as 1."""
         scores = self.watermark.decode(chips)
-        return scores @ functional.one_hot(self._carried(scores.device), self.bits).to(scores)
+        carried, inverted = self._places(scores.device)
+        return (scores * (1 - 2 * inverted.to(scores))) @ functional.one_hot(carried, self.bits).to(scores)
 
-    def _carried(self, device: torch.device) -> Tensor:
-        """(watermark.bits,): which payload bit each carrier bit holds."""
-        return torch.arange(self.watermark.bits, device=device) % self.bits
+    def _places(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """For each carrier bit: which payload bit it holds, and 1 where it holds it inverted."""
+        index = torch.arange(self.watermark.bits, device=device)
+        return index % self.bits, index // self.bits % 2

@@ -59,7 +59,7 @@ def build(path: Path) -> Watermark:
 
 @pytest.fixture(scope="module")
 def chips() -> torch.Tensor:
-    """Made-up faces at half the contrast and with grain: pale and rough, as the photos on which networks are trained."""
+    """Made-up faces at half the contrast and with grain: pale and rough, like the photos that networks know."""
     images = made_up_faces(3, 1).images
     grain = 0.02 * torch.randn(len(images), 1, *images.shape[2:], generator=generator(0, "grain"))
     return ((0.25 + 0.5 * images + grain) * 255).round() / 255

@@ -23,21 +23,21 @@ class Notebook:
         return self.scores
 
 
-def test_payload_is_interleaved_over_the_carrier():
+def test_payload_is_interleaved_and_every_second_copy_inverted():
     notebook = Notebook()
     Repetition(notebook, 3).encode(torch.zeros(1, 3, 8, 8), torch.tensor([[1.0, 0.0, 0.0]]))
-    assert notebook.messages.tolist() == [[1, 0, 0, 1, 0, 0, 1]]
+    assert notebook.messages.tolist() == [[1, 0, 0, 0, 1, 1, 1]]
 
 
-def test_scores_of_the_copies_are_added():
+def test_scores_of_the_copies_are_added_by_their_sign():
     notebook = Notebook()
     notebook.scores = torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]])
-    assert Repetition(notebook, 3).decode(torch.zeros(1, 3, 8, 8)).tolist() == [[73, 18, 36]]
+    assert Repetition(notebook, 3).decode(torch.zeros(1, 3, 8, 8)).tolist() == [[57, -14, -28]]
 
 
 def test_one_sure_copy_outvotes_two_doubtful_ones():
     notebook = Notebook()
-    notebook.scores = torch.tensor([[5.0, 0.0, 0.0, -1.0, 0.0, 0.0, -1.0]])
+    notebook.scores = torch.tensor([[5.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0]])
     assert Repetition(notebook, 3).decode(torch.zeros(1, 3, 8, 8))[0, 0] == 3
 
 
@@ -46,6 +46,12 @@ def test_a_full_payload_is_the_watermarker_itself():
     messages = draw(2, 6, generator(0, "messages"))
     assert torch.equal(Repetition(carrier, 6).encode(chips, messages), carrier.encode(chips, messages))
     assert Repetition(carrier, 6).name == "spread_spectrum"
+
+
+def test_a_payload_is_read_back_after_real_marking():
+    short, chips = Repetition(SpreadSpectrum(bits=7), 3), torch.full((8, 3, 224, 224), 0.5)
+    payloads = torch.tensor([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)]).float()
+    assert ((short.decode(short.encode(chips, payloads)) > 0) == (payloads > 0)).all()
 
 
 def test_name_digest_and_gradient_tell_the_carrier_and_the_payload():
