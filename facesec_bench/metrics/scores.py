@@ -15,9 +15,8 @@ WHOLE_SET = "*"
 _BOUNDED = {
     re.compile(r"^(tar|rank\d+)_drop_|^tar_cost|^target_gain_"): (-1.0, 1.0),
     re.compile(r"^((rank\d+|target)_)?interaction"): (-2.0, 2.0),
-    re.compile(r"^bit_accuracy"): (0.0, 1.0),
 }
-"""Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares of bits."""
+"""Bounded measures that are no share of zeros and ones: differences of verdicts and interactions."""
 
 _PROPORTION = re.compile(
     r"_success$|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$|^detection$"

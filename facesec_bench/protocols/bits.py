@@ -7,7 +7,7 @@ shrinking to half a side and back, and a little noise, each written to 8 bits ag
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,15 @@ NOISE_SD_255 = 2.0
 
 PSNR_TOLERANCE = 0.05
 """How near, in dB, `gaussian_residual` comes to the PSNR asked for."""
+
+DISTORTIONS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
+    "": lambda kept, seed: kept,
+    "_jpeg90": lambda kept, seed: distortions.jpeg(kept, 90),
+    "_jpeg75": lambda kept, seed: distortions.jpeg(kept, 75),
+    "_resize": lambda kept, seed: as_kept(distortions.rescaled(kept, 0.5)),
+    "_noise": lambda kept, seed: as_kept(distortions.noisy(kept, NOISE_SD_255, generator(seed, "bits", "noise"))),
+}
+"""By suffix of the measure: 8-bit images and a seed -> 8-bit images. The empty one is the file as kept."""
 
 _SUFFIX = {"both": "", "watermarked": "_watermarked"}
 
@@ -71,49 +80,39 @@ def health(
     seed: int,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
+    cells: Sequence[str] = ("both", "watermarked"),
+    after: Sequence[str] = tuple(DISTORTIONS),
 ) -> list[Record]:
     """Whether the owner's bits can be read: one record a photo and measure.
 
     "bit_accuracy" and "exact_message" of the image that is perturbed and marked, "..._watermarked" of the clean marked
-    one; each as kept and, with "_jpeg90", "_jpeg75", "_resize" or "_noise" appended, after that distortion.
+    one; each as kept and, with "_jpeg90", "_jpeg75", "_resize" or "_noise" appended, after that distortion. Decoding
+    is most of the cost, and the clean marked photos are the same for all methods under one watermarker: a caller may
+    take their records once (`cells=("watermarked",)`) and replace the method's name.
 
     Args:
-        marked: cell -> (S, 3, H, W) as kept; "both" and "watermarked", others are not read.
+        marked: cell -> (S, 3, H, W) as kept; only `cells` are read.
         messages: (S, L) as embedded in both.
         seed: of the noise, which is the same for both cells.
+        after: which of `DISTORTIONS`; "" is the file as kept.
 
     Raises:
-        ConfigError: a cell is missing.
+        ConfigError: a cell without images, or a cell or distortion that does not exist.
         TargetError: the decoder gives another shape than (S, L), or a score that is not finite.
     """
-    missing = [cell for cell in _SUFFIX if cell not in marked]
-    if missing:
-        raise ConfigError(f"{method}: found no images of the cells {missing}; wanted {list(_SUFFIX)}.")
+    _check_names(method, cells, marked, after)
+    written = messages.cpu().numpy()
     records = []
-    for cell, suffix in _SUFFIX.items():
-        for distortion, images in distorted(marked[cell], seed).items():
-            scores = _decode(watermark, images, messages, batch_size, device)
-            for measure, values in (
-                ("bit_accuracy", bits.accuracy(scores, messages.cpu().numpy())),
-                ("exact_message", bits.exact(scores, messages.cpu().numpy())),
-            ):
-                records += [
-                    Record(key, identity, method, victim, f"{measure}{suffix}{distortion}", float(value))
-                    for key, identity, value in zip(keys, identities, values, strict=True)
-                ]
+    for cell in cells:
+        for distortion in after:
+            scores = _decode(watermark, DISTORTIONS[distortion](marked[cell], seed), messages, batch_size, device)
+            found = {"bit_accuracy": bits.accuracy(scores, written), "exact_message": bits.exact(scores, written)}
+            records += [
+                Record(key, identity, method, victim, f"{measure}{_SUFFIX[cell]}{distortion}", float(value))
+                for measure, values in found.items()
+                for key, identity, value in zip(keys, identities, values, strict=True)
+            ]
     return records
-
-
-def distorted(kept: Tensor, seed: int) -> dict[str, Tensor]:
-    """By suffix of the measure, (S, 3, H, W) 8-bit images: as kept (""), after JPEG 90 and 75, resizing and noise."""
-    noise = generator(seed, "bits", "noise")
-    return {
-        "": kept,
-        "_jpeg90": distortions.jpeg(kept, 90),
-        "_jpeg75": distortions.jpeg(kept, 75),
-        "_resize": as_kept(distortions.rescaled(kept, 0.5)),
-        "_noise": as_kept(distortions.noisy(kept, NOISE_SD_255, noise)),
-    }
 
 
 def gaussian_residual(chips: Tensor, psnr: Tensor, rng: torch.Generator) -> Tensor:
@@ -173,6 +172,15 @@ def _decode(
             f"not finite; wanted {tuple(messages.shape)}, finite. The watermarker is at fault; nothing was scored."
         )
     return scores.numpy()
+
+
+def _check_names(method: str, cells: Sequence[str], marked: Mapping[str, Tensor], after: Sequence[str]) -> None:
+    missing = [cell for cell in cells if cell not in marked or cell not in _SUFFIX]
+    if missing:
+        raise ConfigError(f"{method}: found no marked images of the cells {missing}; wanted some of {list(_SUFFIX)}.")
+    unknown = [distortion for distortion in after if distortion not in DISTORTIONS]
+    if unknown:
+        raise ConfigError(f"{method}: found distortions {unknown}; wanted some of {list(DISTORTIONS)}.")
 
 
 def _checked(watermark: Watermark, marked: Tensor, chips: Tensor) -> Tensor:

@@ -136,17 +136,16 @@ def test_shares_of_zeros_and_ones_are_proportions(measure: str) -> None:
         ("interaction_far_1e-3", (-2, 2)),
         ("rank1_interaction", (-2, 2)),
         ("target_interaction", (-2, 2)),
-        ("bit_accuracy_jpeg75", (0, 1)),
     ],
 )
-def test_differences_and_shares_of_bits_are_no_proportions_but_bounded(
-    measure: str, limits: tuple[float, float]
-) -> None:
+def test_differences_are_no_proportions_but_bounded(measure: str, limits: tuple[float, float]) -> None:
     assert not is_proportion(measure) and bounds(measure) == limits
 
 
-@pytest.mark.parametrize("measure", ["similarity_both", "psnr_both", "lpips_watermarked", "linf_255_perturbed", "auc"])
-def test_distances_are_neither(measure: str) -> None:
+@pytest.mark.parametrize(
+    "measure", ["similarity_both", "bit_accuracy", "psnr_both", "lpips_watermarked", "linf_255_perturbed", "auc"]
+)
+def test_other_measures_are_neither(measure: str) -> None:
     assert not is_proportion(measure) and bounds(measure) is None
 
 

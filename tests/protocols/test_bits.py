@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facesec_bench.errors import ConfigError, FacesecError, TargetError
 from facesec_bench.metrics.quality import psnr
-from facesec_bench.protocols.bits import distorted, gaussian_residual, health, keep_marked
+from facesec_bench.protocols.bits import DISTORTIONS, gaussian_residual, health, keep_marked
 from facesec_bench.records import Record
 from facesec_bench.seeds import generator
 
@@ -44,9 +44,22 @@ def values(records: list[Record], measure: str) -> list[float]:
     return [r.value for r in records if r.measure == measure]
 
 
-def check(marked: dict[str, Tensor], watermark: Quarters | None = None) -> list[Record]:
-    names = [f"k{i}" for i in range(len(MESSAGES))]
-    return health(watermark or Quarters(), marked, MESSAGES, names, names, method="m", victim="v", seed=0, batch_size=2)
+def check(
+    marked: dict[str, Tensor],
+    watermark: Quarters | None = None,
+    cells: tuple[str, ...] = ("both", "watermarked"),
+    after: tuple[str, ...] = tuple(DISTORTIONS),
+) -> list[Record]:
+    names, reader = [f"k{i}" for i in range(len(MESSAGES))], watermark or Quarters()
+    return health(
+        *(reader, marked, MESSAGES, names, names),
+        method="m",
+        victim="v",
+        seed=0,
+        batch_size=2,
+        cells=cells,
+        after=after,
+    )
 
 
 def test_marked_images_are_kept_as_8_bit_files() -> None:
@@ -113,13 +126,23 @@ def test_the_two_cells_are_told_apart() -> None:
 
 
 def test_a_missing_cell_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no images of the cells \['watermarked'\]"):
+    with pytest.raises(ConfigError, match=r"no marked images of the cells \['watermarked'\]"):
         check({"both": GREY})
+    with pytest.raises(ConfigError, match=r"distortions \['_crop'\]"):
+        check({"both": GREY}, cells=("both",), after=("", "_crop"))
+
+
+def test_the_records_of_one_cell_and_distortion_are_those_of_the_whole() -> None:
+    marked = keep_marked(Quarters(0.01), GREY, MESSAGES)
+    whole = check({"both": marked, "watermarked": marked})
+    part = check({"watermarked": marked}, cells=("watermarked",), after=("_noise", "_jpeg75"))
+    wanted = ("_watermarked_noise", "_watermarked_jpeg75")
+    assert sorted(part) == sorted(r for r in whole if r.measure.endswith(wanted))
 
 
 def test_distorted_images_are_files_again() -> None:
     image = (torch.rand(2, 3, 32, 32, generator=generator(0, "image")) * 255).round() / 255
-    found = distorted(image, seed=0)
+    found = {suffix: distort(image, 0) for suffix, distort in DISTORTIONS.items()}
     assert torch.equal(found[""], image)
     for suffix, images in found.items():
         assert images.shape == image.shape and torch.equal(images * 255, (images * 255).round()), suffix
@@ -129,11 +152,11 @@ def test_distorted_images_are_files_again() -> None:
 
 
 def test_noise_has_two_grey_levels_and_depends_on_the_seed_only() -> None:
-    noisy = distorted(GREY, seed=1)["_noise"]
+    noisy = DISTORTIONS["_noise"](GREY, 1)
     # Rounding to whole levels adds a twelfth of a level squared.
     assert ((noisy - GREY) * 255).square().mean().item() == pytest.approx(4 + 1 / 12, rel=0.03)
-    assert torch.equal(noisy, distorted(GREY, seed=1)["_noise"])
-    assert not torch.equal(noisy, distorted(GREY, seed=2)["_noise"])
+    assert torch.equal(noisy, DISTORTIONS["_noise"](GREY, 1))
+    assert not torch.equal(noisy, DISTORTIONS["_noise"](GREY, 2))
 
 
 @pytest.mark.parametrize("level", [20, 30, 36, 42, 48, 55, 60])
