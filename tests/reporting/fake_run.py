@@ -241,7 +241,7 @@ def _marking() -> dict[str, tuple[tuple[float, ...], dict[str, str]]]:
         "pgd": ((1.0, 0.05, 1.0, 0.06), entry("control", "What plain dodging does without a mark.")),
         "gaussian_residual": ((1.0, 1.0, 0.99, 0.99), entry("control", "Whether any noise activates.")),
         "other_message": ((1.0, 0.99, 1.0, 0.45), entry("control", "Whether any message does.")),
-        "other_watermarker": ((1.0, 0.99, 1.0, 0.93), entry("control", "Whether any mark activates.", watermark="hidden")),
+        "other_watermarker": ((1.0, 0.99, 1.0, 0.93), entry("control", "Whether any mark does.", watermark="hidden")),
         "jpeg_before_marking": ((1.0, 0.99, 1.0, 0.7), entry("control", "Whether the change survives JPEG.")),
         f"{attack}_vs_jpeg75": ((0.99, 0.99, 0.99, 0.7), entry("defence", defence="jpeg75")),
         f"{attack}_adaptive_jpeg75": ((0.99, 0.97, 0.99, 0.2), entry("adaptive", defence="jpeg75")),
