@@ -56,7 +56,8 @@ class MarkedFinetuning:
         steps: of Adam.
         batch: photos a step; twice as many embeddings.
         learning_rate: of Adam; falls to 0 along a cosine.
-        messages: marked copies of each training photo, made once: a watermarker costs more than a step.
+        messages: marked copies of each training photo, made once, as a watermarker costs more than a recogniser; more
+            copies than steps x batch are not used up.
         eps_255: L-inf radius of the adversarial step in grey levels out of 255, in chip pixels; None trains plainly.
 
     Raises:
@@ -64,10 +65,10 @@ class MarkedFinetuning:
     """
 
     suffix: str = "marked"
-    steps: int = 60
+    steps: int = 40
     batch: int = 16
     learning_rate: float = 1e-4
-    messages: int = 2
+    messages: int = 1
     eps_255: float | None = None
 
     def __post_init__(self) -> None:
