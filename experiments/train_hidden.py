@@ -22,7 +22,7 @@ from facesec_bench.metrics import bits as bit_metrics
 from facesec_bench.metrics.quality import psnr, ssim
 from facesec_bench.metrics.scores import summarise
 from facesec_bench.progress import track
-from facesec_bench.protocols.bits import distorted, keep_marked
+from facesec_bench.protocols.bits import health, keep_marked
 from facesec_bench.protocols.crafting import as_kept
 from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.records import Outcome, Record, Score
@@ -194,21 +194,16 @@ def judged(
     """One record a held-out photo and measure."""
     messages = draw(len(faces), watermark.bits, seeds.generator(seed, "hidden", "judged"))
     kept = keep_marked(watermark, faces.images, messages, device=device)
-    columns: dict[tuple[str, str], Any] = {
+    people = [faces.names[i] for i in faces.identities.tolist()]
+    columns = {
         ("psnr_watermarked", NAME): psnr(kept.numpy(), faces.images.numpy()),
         ("ssim_watermarked", NAME): ssim(kept.numpy(), faces.images.numpy()),
     }
-    for suffix, images in distorted(kept, seed).items():
-        with torch.no_grad():
-            scores = torch.cat([watermark.decode(part.to(device)).cpu() for part in images.split(16)])
-        read, wanted = scores.double().numpy(), messages.numpy()
-        columns[f"bit_accuracy_watermarked{suffix}", NAME] = bit_metrics.accuracy(read, wanted)
-        columns[f"exact_message_watermarked{suffix}", NAME] = bit_metrics.exact(read, wanted)
     for name, target in targets.items():
         before, after = (embed_all(target, images, device=device) for images in (faces.images, kept))
         columns["similarity_to_unmarked", name] = (before * after).sum(dim=1).numpy()
-    people = [faces.names[i] for i in faces.identities.tolist()]
-    return [
+    told: dict[str, Any] = {"method": NAME, "victim": NAME, "seed": seed, "device": device}
+    return health(watermark, {"watermarked": kept}, messages, faces.keys, people, cells=("watermarked",), **told) + [
         Record(key, person, NAME, victim, measure, float(value))
         for (measure, victim), values in columns.items()
         for key, person, value in zip(faces.keys, people, values, strict=True)
