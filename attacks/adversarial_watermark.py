@@ -9,7 +9,7 @@ the owner reads from the marked one (bits).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -139,7 +139,8 @@ class AdversarialWatermark:
         decay: momentum.
         draws: messages drawn for every step where the attacker does not know the message (expectation over
             transformations, Athalye et al., ICML 2018).
-        universal: one perturbation for all photos that are given, instead of one for each.
+        universal: one perturbation for many photos instead of one for each. It is crafted on one half of the people in
+            a batch and applied to the other, so that nobody's own photo shaped it.
         losses: margins and weights.
 
     Raises:
@@ -188,29 +189,38 @@ class AdversarialWatermark:
                 f"Found {len(surrogates)} surrogates and {len(thresholds)} thresholds, wanted one of each or more."
             )
         known = watermark if watermark.differentiable else StraightThrough(watermark)
-        with borrowed(*surrogates, watermark):
+
+        def objective(rows: list[int]) -> Objective:
+            part, wanted = faces.select(rows), replace(aim, references=aim.references[rows], labels=aim.labels[rows])
             views = [
-                _view(s, t, faces, aim, self.losses, purifier) for s, t in zip(surrogates, thresholds, strict=True)
+                _view(s, t, part, wanted, self.losses, purifier) for s, t in zip(surrogates, thresholds, strict=True)
             ]
-            objective = _Dormant(
-                views, known, self._source(faces, watermark.bits, messages, rng), self.losses, purifier
-            )
-            return self._shared(faces, objective, rng) if self.universal else self._own(faces, objective, rng)
+            words = None if messages is None else messages[rows]
+            return _Dormant(views, known, self._source(part, watermark.bits, words, rng), self.losses, purifier)
 
-    def _own(self, faces: Faces, objective: Objective, rng: torch.Generator) -> Tensor:
-        space = ball(faces.images, eps_255=self.eps_255)
-        return minimise(objective, space, self._rule(space.radius), self.steps, rng)
+        with borrowed(*surrogates, watermark):
+            if self.universal:
+                return self._shared(faces, objective, rng)
+            space = ball(faces.images, eps_255=self.eps_255)
+            return minimise(objective(list(range(len(faces)))), space, self._rule(space.radius), self.steps, rng)
 
-    def _shared(self, faces: Faces, objective: Objective, rng: torch.Generator) -> Tensor:
-        """One perturbation: the ball around mid-grey holds it, shifted by a half."""
-        grey = torch.full_like(faces.images[:1], 0.5)
-        space = PixelBall(grey, self.eps_255 / 255)
+    def _shared(self, faces: Faces, objective: Callable[[list[int]], Objective], rng: torch.Generator) -> Tensor:
+        """Cross-fitted: what is crafted on one half of the people is applied to the other."""
+        halves = _halves(faces)
+        result = faces.images.clone()
+        for on, to in (halves, halves[::-1]):
+            images = faces.images[on]
+            # One perturbation lives in the ball around mid-grey, shifted by a half.
+            grey = torch.full_like(images[:1], 0.5)
+            space = PixelBall(grey, self.eps_255 / 255)
+            loss = objective(on)
 
-        def over_all(shifted: Tensor) -> Tensor:
-            return objective((faces.images + shifted - grey).clamp(0, 1)).mean().reshape(1)
+            def over_all(shifted: Tensor, images: Tensor = images, loss: Objective = loss) -> Tensor:
+                return loss((images + shifted - 0.5).clamp(0, 1)).mean().reshape(1)
 
-        found = minimise(over_all, space, self._rule(space.radius), self.steps, rng) - grey
-        return ball(faces.images, eps_255=self.eps_255).project(faces.images + found)
+            found = minimise(over_all, space, self._rule(space.radius), self.steps, rng) - grey
+            result[to] = ball(faces.images[to], eps_255=self.eps_255).project(faces.images[to] + found)
+        return result
 
     def _rule(self, radius: float) -> Annealed:
         return Annealed(SignStep(self.step * radius, self.decay), self.steps, self.last_step)
@@ -222,6 +232,25 @@ class AdversarialWatermark:
             known = messages.to(faces.images.device)
             return lambda: [known]
         return lambda: [draw(len(faces), bits, rng).to(faces.images.device) for _ in range(self.draws)]
+
+
+def _halves(faces: Faces) -> tuple[list[int], list[int]]:
+    """Rows of the first and of the second half of the people.
+
+    Raises:
+        ConfigError: there is only one person.
+    """
+    people = sorted(set(faces.identities.tolist()))
+    if len(people) < 2:
+        raise ConfigError(
+            "A universal perturbation is crafted on one half of the people and applied to the other; found one person "
+            "in the batch, wanted two or more. Raise size.batch_size or size.identities."
+        )
+    first = set(people[: len(people) // 2])
+    rows: tuple[list[int], list[int]] = ([], [])
+    for row, person in enumerate(faces.identities.tolist()):
+        rows[person not in first].append(row)
+    return rows
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -11,46 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.calibrate import add_to, calibrated, restricted
+from experiments.setting import PLAIN_BUDGET_255, Size, budget, budget_name, prepare
 from facesec_bench.data import Dataset
-from facesec_bench.data.splits import disjoint, from_column
 from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.interfaces import Evasion, FRTarget
 from facesec_bench.metrics.scores import summarise
 from facesec_bench.progress import track
 from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.protocols.crafting import Entry, GoalName, plan
-from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.protocols.evasion import Evaluation, attack, clean_records, without_pairs
-from facesec_bench.protocols.roles import Roles, assign, write_roles
+from facesec_bench.protocols.roles import Roles
 from facesec_bench.records import Outcome, Score
 from facesec_bench.runs import Run
 
-PLAIN_BUDGET_255 = 8.0
 CONTROL = "random_sign"
-COPY_COSINE = 0.99
-"""Two photos of one person at or above it are probably one photo, saved twice."""
-Make = Callable[[str, float | None], Evasion]
-"""(name, budget out of 255, or None for the configured one) -> the method."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is attacked: the config group `size`.
-
-    Attributes:
-        identities: at most this many, drawn by seed; None for all.
-        sources_per_identity: photos perturbed of each.
-        judges: photos that judge, of each; at most.
-        examples: images of each shown entry and goal that are kept for the report.
-        batch_size: images attacked together; it changes random draws, so it is part of the fingerprint.
-    """
-
-    identities: int | None = None
-    sources_per_identity: int = 1
-    judges: int = 4
-    examples: int = 1
-    batch_size: int = 16
+Make = Callable[..., Evasion]
+"""("evasion", name, eps_255=budget) -> the method; see `experiments.session`."""
 
 
 @dataclass(frozen=True)
@@ -112,31 +88,24 @@ def evasion(
     """
     entries = plan_study(list(targets), evasion, make, design)
     run.card.methods = method_cards(entries, run.card.methods)
-    calibration_data, among, apart = _split(dataset, design.calibration_share, run.seed)
-    roles = assign(
-        dataset.faces,
-        seed=run.seed,
-        sources_per_identity=size.sources_per_identity,
-        judges=size.judges,
-        identities=size.identities,
-        among=among,
+    outcome = Outcome()
+    setting = prepare(
+        run,
+        dataset,
+        targets,
+        outcome,
+        size=size,
+        fars=sorted({*design.fars, design.far}, reverse=True),
+        calibration_share=design.calibration_share,
+        store=store,
+        device=device,
     )
-    write_roles(run.folder / "roles.csv", dataset.faces, roles, apart)
-    _describe(run, dataset, roles, design, apart)
-    outcome, thresholds, clean = Outcome(), {}, {}
-    with run.stage("calibrate"):
-        fars = sorted({*design.fars, design.far}, reverse=True)
-        for name, target in targets.items():
-            found = calibrated(
-                run, target, calibration_data, fars, store=store, device=device, batch_size=size.batch_size
-            )
-            add_to(outcome, found)
-            thresholds[name] = found.threshold(design.far)
-            clean[name] = _embed_roles(target, dataset, roles, device, size.batch_size)
+    roles, clean = setting.roles, setting.clean
+    thresholds = {name: found.threshold(design.far) for name, found in setting.calibrations.items()}
+    _describe(run, dataset, roles, design, setting.apart)
     for network in (lpips, inception):
         if isinstance(network, torch.nn.Module):
             network.to(device)
-    _note_copies(run, dataset, roles, clean)
     evaluation = Evaluation(
         dataset.faces, roles, targets, thresholds, clean, run.seed, device, size.batch_size, lpips, inception
     )
@@ -177,10 +146,14 @@ def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, d
             for surrogate in surrogates if eps != budget(methods[name]) else ():
                 others = [t for t in targets if t != surrogate] if design.transfer else []
                 victims = (*([surrogate] if design.white_box else []), *others)
-                entries.append(Entry(budget_name(name, eps), make(name, eps), (surrogate,), victims, float(eps)))
+                entries.append(
+                    Entry(budget_name(name, eps), make("evasion", name, eps_255=eps), (surrogate,), victims, float(eps))
+                )
     used = sorted({entry.eps_255 for entry in entries if entry.eps_255 is not None} or {PLAIN_BUDGET_255})
     _whole_levels(entries)
-    controls = [Entry(budget_name(CONTROL, e), make(CONTROL, e), (), tuple(targets), e) for e in used]
+    controls = [
+        Entry(budget_name(CONTROL, e), make("evasion", CONTROL, eps_255=e), (), tuple(targets), e) for e in used
+    ]
     return _distinct(entries + controls)
 
 
@@ -227,20 +200,6 @@ def method_cards(entries: Sequence[Entry], known: Mapping[str, dict[str, Any]]) 
     return cards
 
 
-def budget(method: Evasion) -> float | None:
-    """The declared budget out of 255 (L-inf, or root mean square for L2 methods); None where there is none."""
-    for name in ("eps_255", "rms_255"):
-        value = getattr(method, name, None)
-        if value is not None:
-            return float(value)
-    return None
-
-
-def budget_name(name: str, eps: float | None) -> str:
-    """A method's name carries its budget where that is not 8/255."""
-    return name if eps is None or eps == PLAIN_BUDGET_255 else f"{name}_eps{eps:g}"
-
-
 def shown(entry: Entry, targets: list[str]) -> bool:
     """Whether an entry gets images in the report: at the plain budget, judged first by the first target."""
     if entry.eps_255 not in (PLAIN_BUDGET_255, None):
@@ -261,54 +220,6 @@ def _attack(run: Run, evaluation: Evaluation, entry: Entry, design: Design, exam
     outcome.records += part.records
     outcome.scores |= part.scores
     outcome.examples += part.examples
-
-
-def _split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, set[int] | None, list[str]]:
-    """(data to calibrate on, identities that may be attacked or None for all, names kept apart)."""
-    if share == 0 and not dataset.splits:
-        return dataset, None, []
-    if share and dataset.splits:
-        raise ConfigError(
-            f"Found calibration_share={share:g} and a data set with a split of its own; wanted one of them. "
-            "Set calibration_share=0 to use the split that came with the data."
-        )
-    if dataset.splits:
-        parts = from_column(_identity_of(dataset), dataset.splits)
-    else:
-        parts = disjoint(dataset.faces.names, {"calibration": share, "attack": 1 - share}, seed)
-    apart = [name for name, role in parts.items() if role == "calibration"]
-    attacked = {i for i, name in enumerate(dataset.faces.names) if parts.get(name) == "attack"}
-    return restricted(dataset, apart), attacked, apart
-
-
-def _identity_of(dataset: Dataset) -> dict[str, str]:
-    faces = dataset.faces
-    return {key: faces.names[i] for key, i in zip(faces.keys, faces.identities.tolist(), strict=True)}
-
-
-def _embed_roles(
-    target: FRTarget, dataset: Dataset, roles: Roles, device: torch.device | str, batch_size: int
-) -> Tensor:
-    """(N, D): clean embeddings of the photos that have a role; the other rows are NaN, so reading one shows."""
-    rows = list(roles.photos)
-    found = embed_all(target, dataset.faces.images[rows], device=device, batch_size=batch_size)
-    clean = torch.full((len(dataset.faces), found.shape[1]), math.nan)
-    clean[rows] = found
-    return clean
-
-
-def _note_copies(run: Run, dataset: Dataset, roles: Roles, clean: Mapping[str, Tensor]) -> None:
-    """Say where two photos of a person look like copies of one (re-encoded, resized): then crafting sees the judge."""
-    name, embeddings = next(iter(clean.items()))  # one recogniser is enough to find copies
-    rows = list(roles.photos)
-    identities = dataset.faces.identities[rows]
-    alike = (embeddings[rows] @ embeddings[rows].T >= COPY_COSINE) & (identities[:, None] == identities)
-    pairs = int(alike.triu(1).sum())
-    if pairs:
-        run.note(
-            f"{pairs} pairs of photos of one person with different roles have a cosine of {COPY_COSINE} or more under "
-            f"{name}: if they are copies of one photo, the photo that crafts also judges. Remove the copies."
-        )
 
 
 def _check(names: Sequence[str], known: Sequence[str] | Mapping[str, object], kind: str) -> None:
@@ -341,9 +252,3 @@ def _describe(run: Run, dataset: Dataset, roles: Roles, design: Design, apart: l
         f"A victim accepts at its own threshold, set before the attack at FAR {design.far:g} on {calibrated_on}.",
         "Images are judged after 8-bit rounding, as re-read from a PNG file.",
     ]
-    for name, count in roles.left_out.items():
-        run.note(f"{name} was not attacked: found {count} usable photos, wanted 3 (one to hold, to judge, to perturb).")
-    if len(roles.sources) < 20:
-        run.note(
-            f"Only {len(roles.sources)} photos of {len(roles.identities)} identities were attacked: intervals are wide."
-        )

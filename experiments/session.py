@@ -131,21 +131,21 @@ class Session:
             raise ConfigError("Found no target, wanted at least one: target=[sface,dlib_resnet]")
         return built
 
-    def _make(self, name: str, eps_255: float | None) -> Any:
-        """A method by name at another budget; a name that is not configured is read from its YAML (the control)."""
-        group = self.config.get("evasion") or {}
-        config = group[name] if name in group else _method_yaml(name)
-        if eps_255 is None:
-            return hydra.utils.instantiate(config, _convert_="all")
-        key = "rms_255" if config.get("rms_255") is not None else "eps_255"
-        return hydra.utils.instantiate(config, **{key: eps_255}, _convert_="all")
+    def _make(self, group: str, name: str, **changes: Any) -> Any:
+        """A method of a group by name with changed settings; one that is not configured (a control) is read from its
+        YAML. `eps_255` changes whichever budget the method has."""
+        configured = self.config.get(group) or {}
+        config = configured[name] if name in configured else _method_yaml(group, name, self.config)
+        if "eps_255" in changes and config.get("rms_255") is not None:
+            changes["rms_255"] = changes.pop("eps_255")
+        return hydra.utils.instantiate(config, **changes, _convert_="all")
 
     def _digests(self, dataset: Dataset, targets: Mapping[str, FRTarget], study: Any) -> dict[str, str]:
         """Everything but the configuration that can change a number: code, libraries, data, weights, the control."""
         digests = {
             "code": runs.code_digest(self.roots, self.report_only),
             "versions": json.dumps(_versions(), sort_keys=True),
-            "control": _method_text("random_sign"),
+            "control": _method_text("evasion", "random_sign") + _method_text("evasion", "pgd"),
             "data": dataset.digest,
         }
         digests |= {f"target:{name}": target.digest for name, target in targets.items()}
@@ -182,7 +182,8 @@ class Session:
         from experiments.catalogue import header
 
         cards = {}
-        for name in {**(self.resolved.get(group) or {}), **({"random_sign": {}} if group == "evasion" else {})}:
+        controls = {"random_sign": {}, "pgd": {}} if group == "evasion" else {}
+        for name in controls | (self.resolved.get(group) or {}):
             path = Path(__file__).parent / "conf" / group / f"{name}.yaml"
             about = header(path) if path.is_file() else {}
             config = (self.resolved.get(group) or {}).get(name, {})
@@ -242,14 +243,16 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _method_text(name: str) -> str:
-    path = Path(__file__).parent / "conf" / "evasion" / f"{name}.yaml"
+def _method_text(group: str, name: str) -> str:
+    path = Path(__file__).parent / "conf" / group / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(f"Found no method {name!r} among evasion's YAML files.")
+        raise ConfigError(f"Found no method {name!r} among {group}'s YAML files.")
     return path.read_text(encoding="utf-8")
 
 
-def _method_yaml(name: str) -> DictConfig:
-    config = OmegaConf.create(_method_text(name))
+def _method_yaml(group: str, name: str, root: DictConfig) -> DictConfig:
+    """The YAML of a method, its interpolations resolved against the whole configuration."""
+    config = OmegaConf.create(_method_text(group, name))
     assert isinstance(config, DictConfig)
+    config._set_parent(root)
     return config

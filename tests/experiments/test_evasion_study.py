@@ -7,7 +7,8 @@ import pytest
 from attacks.pgd import PGD
 from attacks.random_sign import RandomSign
 from conftest import made_up_faces
-from experiments.evasion import Curve, Design, Size, budget_name, evasion, method_cards, plan_study
+from experiments.evasion import Curve, Design, evasion, method_cards, plan_study
+from experiments.setting import Size, budget_name
 from facesec_bench.data import Dataset
 from facesec_bench.errors import CalibrationError, ConfigError
 from facesec_bench.protocols.calibration import CalibrationStore
@@ -18,7 +19,9 @@ from facesec_bench.targets.toy import ToyTarget
 DESIGN = Design(far=0.1, fars=(0.1,), curve=Curve(("pgd",), ("toy0",), (4,)))
 
 
-def make(name, eps):
+def make(group, name, *, eps_255):
+    assert group == "evasion"
+    eps = eps_255
     return {"pgd": lambda e: PGD(eps_255=e, steps=5), "random_sign": lambda e: RandomSign(eps_255=e)}[name](eps or 8.0)
 
 
@@ -35,7 +38,7 @@ def study(folder, faces, design=DESIGN, seed=0, methods=None, size=None, data=No
         Run(folder, card),
         data or Dataset("made up", faces, (), "0" * 64, "none", {}),
         targets,
-        methods or {"pgd": make("pgd", 8.0)},
+        methods or {"pgd": make("evasion", "pgd", eps_255=8.0)},
         make=make,
         design=design,
         size=size or Size(judges=2, sources_per_identity=1, batch_size=4),
@@ -147,36 +150,40 @@ def test_a_name_that_is_not_configured_is_refused():
 
 
 def test_the_curve_takes_the_first_method_and_target_unless_told_otherwise():
-    entries = plan_study(["a", "b"], {"pgd": make("pgd", 8.0)}, make, Design(curve=Curve(eps_255=(4,))))
+    entries = plan_study(
+        ["a", "b"], {"pgd": make("evasion", "pgd", eps_255=8.0)}, make, Design(curve=Curve(eps_255=(4,)))
+    )
     assert [e.surrogates for e in entries if e.method == "pgd_eps4"] == [("a",)]
 
 
 def test_a_target_kept_out_of_ensembles_is_still_attacked_alone_and_judges():
     names = ["a", "b", "c", "weak"]
-    entries = plan_study(names, {"pgd": make("pgd", 8.0)}, make, Design(not_in_ensembles=("weak", "absent")))
+    entries = plan_study(
+        names, {"pgd": make("evasion", "pgd", eps_255=8.0)}, make, Design(not_in_ensembles=("weak", "absent"))
+    )
     ensembles = {e.surrogates: e.victims for e in entries if len(e.surrogates) > 1}
     assert ensembles[("a", "b", "c")] == ("weak",) and ensembles[("a", "b")] == ("c",)
     assert ("weak",) in {e.surrogates for e in entries}
 
 
 def test_the_control_runs_once_a_budget_even_if_it_is_chosen_as_a_method():
-    methods = {"pgd": make("pgd", 8.0), "random_sign": make("random_sign", 8.0)}
+    methods = {"pgd": make("evasion", "pgd", eps_255=8.0), "random_sign": make("evasion", "random_sign", eps_255=8.0)}
     entries = plan_study(["a", "b"], methods, make, Design())
     assert [e.method for e in entries].count("random_sign") == 1
 
 
 def test_a_repeated_budget_is_refused_because_it_would_double_the_count():
     with pytest.raises(ConfigError, match="pgd_eps4 on a twice"):
-        plan_study(["a", "b"], {"pgd": make("pgd", 8.0)}, make, Design(curve=Curve(eps_255=(4, 4))))
+        plan_study(["a", "b"], {"pgd": make("evasion", "pgd", eps_255=8.0)}, make, Design(curve=Curve(eps_255=(4, 4))))
 
 
 def test_a_budget_that_an_eight_bit_file_cannot_hold_is_refused():
     with pytest.raises(ConfigError, match=r"eps_255=2\.5, wanted whole grey levels"):
-        plan_study(["a", "b"], {"pgd": make("pgd", 2.5)}, make, Design())
+        plan_study(["a", "b"], {"pgd": make("evasion", "pgd", eps_255=2.5)}, make, Design())
 
 
 def test_method_cards_name_the_norm_of_every_entry_the_control_included():
-    methods = {"pgd": make("pgd", 8.0), "pgd_l2": PGD(rms_255=8.0, steps=2)}
+    methods = {"pgd": make("evasion", "pgd", eps_255=8.0), "pgd_l2": PGD(rms_255=8.0, steps=2)}
     entries = plan_study(["a", "b"], methods, make, Design(curve=Curve(("pgd",), ("a",), (4,))))
     cards = method_cards(entries, {"pgd": {"title": "PGD", "source": "Madry"}})
     assert cards["pgd_eps4"] == {"title": "PGD", "source": "Madry", "eps_255": 4.0, "norm": "linf"}
@@ -197,7 +204,12 @@ def test_copies_of_one_photo_in_different_roles_are_reported(tmp_path):
     copied = faces.images.clone()
     copied[1:4] = (copied[0] * 255 + 1).clamp(0, 255).round() / 255
     twins = type(faces)(copied, faces.identities, faces.keys, faces.names)
-    _, card = study(tmp_path, twins, Design(far=0.1, fars=(0.1,), transfer=False), methods={"pgd": make("pgd", 8.0)})
+    _, card = study(
+        tmp_path,
+        twins,
+        Design(far=0.1, fars=(0.1,), transfer=False),
+        methods={"pgd": make("evasion", "pgd", eps_255=8.0)},
+    )
     assert any("copies of one photo" in note for note in card.notes)
 
 

@@ -1,0 +1,288 @@
+"""From crafted photos to the rows of the 2x2 tables: mark, let a system look, read the bits, compare the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.watermark_plan import Craft, Knowledge, Marking, Row
+from facesec_bench.distortions import jpeg
+from facesec_bench.interfaces import Faces, FRTarget, Purifier, Watermark
+from facesec_bench.metrics.activation import CELLS
+from facesec_bench.metrics.quality import psnr
+from facesec_bench.protocols import bits, watermark_activation
+from facesec_bench.protocols.crafting import as_kept, craft
+from facesec_bench.protocols.embedding import embed_all
+from facesec_bench.protocols.roles import Roles
+from facesec_bench.protocols.verification import pairs
+from facesec_bench.records import Outcome, Record, Score, Shot, Strip
+from facesec_bench.seeds import generator
+from facesec_bench.watermarks.messages import draw
+
+NAN = float("nan")
+JPEG_QUALITY = 75
+RECOGNISE_FIRST = "recognise_before_marking"
+
+
+@dataclass(frozen=True)
+class System:
+    """A victim as it is deployed: recogniser, thresholds, and what stands around it.
+
+    Attributes:
+        target: whose embeddings decide.
+        thresholds: false accept rate -> threshold of `target`.
+        clean: (N, D) of the enrolled photos under `target`; they are enrolled as they are, without the purifier.
+        purifier: every photo passes it on arrival, before it is marked or recognised.
+        recognise_first: the photo is recognised before it is marked.
+        detector: compares upload and marked upload; where it flags, the upload is recognised.
+    """
+
+    name: str
+    victim: str
+    target: FRTarget
+    thresholds: dict[float, float]
+    clean: Tensor
+    purifier: Purifier | None = None
+    recognise_first: bool = False
+    detector: Any = None
+
+
+@dataclass
+class Judge:
+    """Judges every row on identical pairs; what does not change from row to row is made once.
+
+    Attributes:
+        systems: by (defence, victim); the defence "" is the undefended victim.
+        targets: every target that may be a surrogate, by name.
+        examples: photos of each shown row that are kept for the report.
+    """
+
+    faces: Faces
+    roles: Roles
+    targets: dict[str, FRTarget]
+    systems: dict[tuple[str, str], System]
+    known: Knowledge
+    far: float
+    seed: int
+    folder: Path
+    device: torch.device | str = "cpu"
+    batch_size: int = 16
+    examples: int = 1
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+    made: dict[tuple[str, ...], Any] = field(default_factory=dict)
+
+    def __call__(self, crafted: Craft, shown: bool) -> Outcome:
+        """Craft, keep, and judge one crafting in all its rows."""
+        chips = craft(
+            crafted.entry,
+            self.faces,
+            self.roles,
+            crafted.kind,
+            self.targets,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+        perturbed, outcome = as_kept(chips), Outcome()
+        for row in crafted.rows:
+            self._row(crafted, row, perturbed, outcome, shown and row is crafted.rows[0])
+        return outcome
+
+    @property
+    def sources(self) -> Faces:
+        """The clean photos that get perturbed."""
+        return self.faces.select(self.roles.sources)
+
+    @property
+    def _who(self) -> tuple[tuple[str, ...], list[str]]:
+        faces = self.sources
+        return faces.keys, [faces.names[i] for i in faces.identities.tolist()]
+
+    def _row(self, crafted: Craft, row: Row, perturbed: Tensor, outcome: Outcome, shown: bool) -> None:
+        victims = victims_of(crafted, row)
+        once: list[Record] = []
+        for victim in victims:
+            system, label = self.systems[row.defence, victim], label_of(crafted, row, victim)
+            images = self._cells(system, row.marking, perturbed)
+            embedded = self._embedded(system, row.marking, images)
+            if system.detector is not None:
+                embedded = self._checked(system, embedded, label, outcome)
+            found = watermark_activation.judge(
+                self.faces,
+                self.roles,
+                embedded,
+                system.clean,
+                kind=crafted.kind,
+                method=label,
+                victim=victim,
+                thresholds=system.thresholds,
+                far=self.far,
+            )
+            outcome.records += found + self._cost(row, victim, label, found)
+            once = once or self._once(system, row, label, images)
+            outcome.records += [r._replace(method=label, target=victim) for r in once]
+            for key in watermark_activation.owed(
+                self.roles, crafted.kind, method=label, victim=victim, thresholds=system.thresholds, far=self.far
+            ):
+                outcome.scores[key] = Score(NAN, NAN, NAN, 0)
+            if shown and victim == victims[0]:
+                outcome.strips += self._strips(system, label, crafted, images, embedded)
+
+    def _cells(self, system: System, marking: Marking, perturbed: Tensor) -> dict[str, Tensor]:
+        """The images that the system looks at, cell by cell, as kept."""
+        key = system.purifier.name if system.purifier else ""
+        if ("cells", key, marking) not in self.made:
+            clean = self._arrived(system, self.sources.images)
+            self.made["cells", key, marking] = clean, self._marked(marking, clean, "clean")
+        clean, watermarked = self.made["cells", key, marking]
+        arrived = self._arrived(system, perturbed)
+        both = self._marked(marking, arrived, "perturbed")
+        return {"clean": clean, "perturbed": arrived, "watermarked": watermarked, "both": both}
+
+    def _arrived(self, system: System, chips: Tensor) -> Tensor:
+        if system.purifier is None:
+            return chips
+        with torch.no_grad():
+            return as_kept(system.purifier(chips.to(self.device)).cpu())
+
+    def _marked(self, marking: Marking, chips: Tensor, which: str) -> Tensor:
+        if marking == "gaussian_residual":
+            deployed = self._marked("deployed", chips, which)
+            strength = torch.from_numpy(psnr(deployed.numpy(), chips.numpy()))
+            return bits.gaussian_residual(chips, strength, generator(self.seed, "watermark", "gaussian", which))
+        if marking == "jpeg_before_marking":
+            chips = jpeg(chips, JPEG_QUALITY)
+        watermark, messages = self.carrier(marking)
+        return bits.keep_marked(watermark, chips, messages, batch_size=self.batch_size, device=self.device)
+
+    def carrier(self, marking: Marking) -> tuple[Watermark, Tensor]:
+        """Who marks, and with which messages, (S, L)."""
+        if marking == "other_watermarker":
+            rng = generator(self.seed, "watermark", "other watermarker")
+            return self.known.other, draw(len(self.roles.sources), self.known.other.bits, rng)
+        if marking == "other_message":
+            rng = generator(self.seed, "watermark", "other message")
+            return self.known.watermark, draw(len(self.roles.sources), self.known.watermark.bits, rng)
+        return self.known.watermark, torch.stack([self.known.messages[key] for key in self.sources.keys])
+
+    def _embedded(self, system: System, marking: Marking, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = {}
+        for cell in CELLS:
+            seen = {"watermarked": "clean", "both": "perturbed"}.get(cell, cell) if system.recognise_first else cell
+            key = ("embedded", system.name, system.victim, marking, seen)
+            if seen in ("clean", "watermarked"):  # the same for every attack
+                if key not in self.made:
+                    self.made[key] = self._embed(system, images[seen])
+                found[cell] = self.made[key]
+            elif seen in found:
+                found[cell] = found[seen]
+            else:
+                found[cell] = self._embed(system, images[seen])
+        return found
+
+    def _embed(self, system: System, images: Tensor) -> Tensor:
+        return embed_all(system.target, images, device=self.device, batch_size=self.batch_size)
+
+    def _checked(self, system: System, embedded: dict[str, Tensor], label: str, outcome: Outcome) -> dict[str, Tensor]:
+        """The cells behind the consistency check, and the records of what it flagged."""
+        keys, names = self._who
+        flags = {}
+        for marked, upload, measure in (("watermarked", "clean", "false_alarm"), ("both", "perturbed", "detection")):
+            flags[marked] = system.detector.flags((embedded[marked] * embedded[upload]).sum(dim=1))
+            outcome.records += [
+                Record(key, who, label, system.victim, measure, float(flag))
+                for key, who, flag in zip(keys, names, flags[marked], strict=True)
+            ]
+        return watermark_activation.with_fallback(embedded, flags["watermarked"], flags["both"])
+
+    def _cost(self, row: Row, victim: str, label: str, found: list[Record]) -> list[Record]:
+        """What the defence costs clean accuracy, pair by pair: "tar_cost"."""
+        plain = self.made.setdefault(("tar_clean", victim), {})
+        rates = {r.key: r for r in found if r.measure == "tar_clean"}
+        if not row.defence:
+            plain.update({key: r.value for key, r in rates.items()})
+            return []
+        return [r._replace(measure="tar_cost", value=plain[key] - r.value) for key, r in rates.items()]
+
+    def _once(self, system: System, row: Row, label: str, images: Mapping[str, Tensor]) -> list[Record]:
+        """What does not depend on the victim: quality and bits."""
+        keys, names = self._who
+        records = watermark_activation.fidelity_records(
+            images,
+            self.sources.images,
+            keys,
+            names,
+            method=label,
+            victim=system.victim,
+            lpips=self.lpips,
+            device=self.device,
+        )
+        if row.marking == "gaussian_residual":
+            return records  # nothing was written, so nothing can be read
+        watermark, messages = self.carrier(row.marking)
+        after = tuple(bits.DISTORTIONS) if row.health else ("",)
+
+        def read(cell: str) -> list[Record]:
+            return bits.health(
+                watermark,
+                images,
+                messages,
+                keys,
+                names,
+                method=label,
+                victim=system.victim,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                device=self.device,
+                cells=(cell,),
+                after=after,
+            )
+
+        same = ("bits", system.purifier.name if system.purifier else "", row.marking, str(row.health))
+        if same not in self.made:
+            self.made[same] = read("watermarked")
+        return records + read("both") + [r._replace(method=label) for r in self.made[same]]
+
+    def _strips(
+        self,
+        system: System,
+        label: str,
+        crafted: Craft,
+        images: Mapping[str, Tensor],
+        embedded: Mapping[str, Tensor],
+    ) -> list[Strip]:
+        """The first photos in all four cells, with what the system says of each."""
+        judges = dict(reversed(pairs(self.roles, self.faces, crafted.kind)))  # the first judge of each source wins
+        threshold, strips = system.thresholds[self.far], []
+        whom = "the person" if crafted.kind == "dodge" else "the target"
+        for i in range(min(self.examples, len(self.roles.sources))):
+            shots = []
+            for cell in CELLS:
+                path = self.folder / "images" / label / cell / f"{i}.png"
+                as_kept(images[cell][i : i + 1], {0: path})
+                cosine = float(embedded[cell][i] @ system.clean[judges[i]])
+                verdict = f"accepted as {whom}" if cosine >= threshold else f"not accepted as {whom}"
+                shots.append(
+                    Shot(cell.capitalize(), path.relative_to(self.folder).as_posix(), f"{cosine:.3f}: {verdict}")
+                )
+            detail = f"{self.sources.keys[i]} · threshold {threshold:.3f}"
+            strips.append(Strip("activation", f"{label} against {system.victim}", detail, tuple(shots)))
+        return strips
+
+
+def victims_of(crafted: Craft, row: Row) -> tuple[str, ...]:
+    """Who judges a row: all victims of an attack, and of a control that attacks nobody; otherwise the first."""
+    everyone = row.role == "attack" or not crafted.entry.surrogates
+    return crafted.entry.victims if everyone else crafted.entry.victims[:1]
+
+
+def label_of(crafted: Craft, row: Row, victim: str) -> str:
+    """The method column of a record; only attacks have surrogates after an @."""
+    if row.role != "attack" or crafted.entry.surrogates in ((), (victim,)):
+        return row.name
+    return f"{row.name}@{'+'.join(crafted.entry.surrogates)}"
