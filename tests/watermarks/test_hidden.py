@@ -61,6 +61,16 @@ def test_the_mark_stays_within_its_limits(watermark, chips, messages):
     assert 255 * rms <= 255 * 10 ** (-36 / 20)  # PSNR of 36 dB or more, whatever the photo
 
 
+def test_a_mark_below_its_limit_is_left_as_quiet_as_it_is(chips):
+    networks = Networks(8)
+    x, m = chips[:2] * 0.2 + 0.4, torch.tensor([[0.0, 1.0] * 4] * 2)
+    with torch.no_grad():
+        for part in networks.encoder.mix[-1].parameters():
+            part.mul_(1e-4)
+        size = (networks.encoder(x, m) - x).square().mean(dim=(1, 2, 3)).sqrt()
+    assert 0 < size.max() < 0.1 * networks.encoder.limits[0]
+
+
 def test_a_louder_mark_is_louder_by_that_factor(chips):
     """The curriculum's factor moves the limit that binds."""
     networks = Networks(8, rms_255=0.5, peak_255=200.0)
