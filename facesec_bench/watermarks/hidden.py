@@ -4,7 +4,8 @@ The training is that of its later, simpler form (Fernandez et al., "The Stable S
 and no image loss, as the residual is bounded by construction. Two departures from the paper make it cheap on aligned
 faces: the message enters and leaves through a dense layer over a grid of places (as in Tancik et al., "StegaStamp",
 CVPR 2020) where the paper copies it to every pixel, and both networks work at a quarter of the resolution. The price:
-bits belong to places, so a crop or a shift of the chip loses them.
+bits belong to places and to the phase of a fine pattern. A shift of the chip by two pixels (tried on the packaged
+weights) inverts most bits, and mirroring or cropping loses them; nothing of the kind was practised.
 """
 
 from __future__ import annotations
