@@ -97,7 +97,7 @@ def _scope(study: Study) -> Cell:
 def _harmless(study: Study) -> str:
     """What a study without an attack does to its recognisers."""
     roles = {str(entry.get("role")) for group in study.groups for entry in group.card.methods.values()}
-    return "A training of our own, and" if "training" in roles else "Clean calibration of"
+    return "A training of our own, judged with" if "training" in roles else "Clean calibration of"
 
 
 def _is_attack(group: Group, key: ScoreKey) -> bool:
