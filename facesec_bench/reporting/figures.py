@@ -153,7 +153,10 @@ def curves(slug: str, grid: Sequence[Sequence[Panel]]) -> str:
 
 
 def progress(slug: str, panels: Sequence[Panel], xlabel: str) -> str:
-    """A row of panels over a training, each with its own scale and legend; values as given. Returns SVG."""
+    """A row of panels over a training, each with its own legend; values as given. Returns SVG.
+
+    A panel in "%" shows the whole scale; any other is logarithmic where its values span more than a hundredfold.
+    """
     from matplotlib import rc_context
 
     with rc_context({**_STYLE, "svg.hashsalt": slug}):
@@ -164,6 +167,11 @@ def progress(slug: str, panels: Sequence[Panel], xlabel: str) -> str:
             for i, line in enumerate(panel.lines):
                 axes.plot(line.x, line.y, color=_COLOURS[i % len(_COLOURS)], linewidth=1.3, label=line.label)
             axes.set(title=panel.title, xlabel=xlabel, ylabel=panel.ylabel)
+            values = [y for line in panel.lines for y in line.y]
+            if panel.ylabel == "%":
+                axes.set_ylim(-3, 103)
+            elif values and max(values) > 100 * min(values) > 0:
+                axes.set_yscale("log")
             axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
             if len(panel.lines) > 1:
                 axes.legend(frameon=False)
