@@ -172,9 +172,10 @@ def progress(slug: str, panels: Sequence[Panel], xlabel: str) -> str:
                 axes.set_ylim(-3, 103)
             elif values and max(values) > 100 * min(values) > 0:
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")  # the usual one writes mathematics
             axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
             if len(panel.lines) > 1:
-                axes.legend(frameon=False)
+                axes.legend(frameon=False, loc="lower right")
         figure.tight_layout(pad=0.4, w_pad=1.0)
         return _svg(figure, slug)
 
