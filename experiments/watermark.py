@@ -131,6 +131,7 @@ def watermark(
     main = next((i for i, c in enumerate(crafts) if c.rows[0].role == "attack" and len(c.entry.surrogates) == 1), 0)
     with run.stage("defences"):
         unaware, adaptive = _defences(
+            run,
             judge,
             setting,
             crafts[main],
