@@ -118,7 +118,7 @@ class Noticing(torch.nn.Module):
 
     def embed(self, chips):
         left, right = chips[..., :2].mean((1, 2, 3)), chips[..., 2:].mean((1, 2, 3))
-        bright = torch.nn.functional.softplus(60 * (left + right - 1.06))  # near nothing up to where only a mark reaches
+        bright = torch.nn.functional.softplus(60 * (left + right - 1.06))  # near 0 up to where only a mark reaches
         return torch.nn.functional.normalize(torch.stack([torch.ones_like(left), bright], dim=1), dim=1)
 
 

@@ -52,7 +52,7 @@ def test_a_pixel_changes_by_at_most_two_grey_levels(chips, messages):
 
 
 def test_gradient_of_the_encoder_is_that_of_finite_differences():
-    watermark = RivaGAN().double()
+    watermark = RivaGAN(gradients="float32").double()
     chips = made_up_faces(1, 1, size=32).images.double() * 0.8 + 0.1
     messages = draw(1, 32, generator(1, "messages")).double()
     weights, direction = torch.randn(2, *chips.shape, generator=generator(2, "directions"), dtype=torch.float64)
@@ -65,6 +65,19 @@ def test_gradient_of_the_encoder_is_that_of_finite_differences():
     step = 1e-5
     slope = (value(chips + step * direction) - value(chips - step * direction)) / (2 * step)
     assert torch.isclose((leaf.grad * direction).sum(), slope, rtol=1e-4)
+
+
+def test_coarse_gradients_point_the_same_way_and_what_is_judged_is_exact(chips, messages):
+    exact, coarse = RivaGAN(gradients="float32"), RivaGAN(gradients="bfloat16")
+    assert exact.digest != coarse.digest
+    assert torch.equal(exact.encode(chips, messages), coarse.encode(chips, messages))
+    weights = torch.randn(chips.shape, generator=generator(2, "directions"))
+    found = []
+    for watermark in (exact, coarse):
+        leaf = chips.clone().requires_grad_(True)
+        (watermark.encode(leaf, messages) * weights).sum().backward()
+        found.append((leaf.grad - weights).flatten())  # less the part that passes by the network
+    assert 0.97 < torch.cosine_similarity(*found, dim=0) < 0.999999
 
 
 def test_networks_are_frozen():
