@@ -126,8 +126,8 @@ class RivaGAN(nn.Module):
     package cuts at 0.6 instead.
 
     Args:
-        gradients: precision of the convolutions while a gradient is taken: "float32", "bfloat16" (four times faster on a
-            CPU that has it in hardware; on photos the gradient's cosine to the exact one is 0.998), or "auto" for
+        gradients: precision of the convolutions while a gradient is taken: "float32", "bfloat16" (four times faster on
+            a CPU that has it in hardware; on photos the gradient's cosine to the exact one is 0.998), or "auto" for
             bfloat16 where it is fast. Marking and reading without a gradient are float32 in any case, so results are
             judged exactly. It is part of the digest.
 
