@@ -241,7 +241,7 @@ def _describe(run: Run, dataset: Dataset, roles: Roles, design: Design, apart: l
         )
     if design.transfer:
         knowledge.append("Transfer: the attacker never queries the victim and crafts on other targets (after the @).")
-    run.card.threat_model = [
+    run.card.threat_model += [
         "The attacker changes the aligned face of one photo at test time within a pixel budget and cannot touch the "
         "victim, its gallery or its threshold.",
         *knowledge,

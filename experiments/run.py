@@ -65,7 +65,7 @@ def execute(config: DictConfig) -> Path:
     Raises:
         FacesecError: the reason in words; the run's card says "failed" with the same words.
     """
-    if config.study is None:
+    if config.get("study") is None:
         known = ", ".join(sorted(p.stem for p in (Path(__file__).parent / "conf" / "experiment").glob("*.yaml")))
         raise ConfigError(f"Found no experiment, wanted one of: {known}. Try: facesec run experiment=quickstart")
     missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra"))
@@ -88,6 +88,8 @@ def build_methods(config: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def accepted(function: Any, offered: Mapping[str, Any]) -> dict[str, Any]:
-    """The offered resources that the recipe's signature names."""
+    """The offered resources that the recipe's signature names; all of them if it takes any."""
     wanted = inspect.signature(function).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in wanted.values()):
+        return dict(offered)
     return {name: value for name, value in offered.items() if name in wanted}

@@ -149,8 +149,7 @@ class Session:
             "data": dataset.digest,
         }
         digests |= {f"target:{name}": target.digest for name, target in targets.items()}
-        arguments = getattr(study, "keywords", {})
-        return digests | {f"study:{key}": value.digest for key, value in arguments.items() if hasattr(value, "digest")}
+        return digests | _argument_digests(study, "study")
 
     def _card(self, folder: Path, print_: str, seed: int, dataset: Dataset, targets: Mapping[str, FRTarget]) -> RunCard:
         faces = dataset.faces
@@ -203,6 +202,15 @@ class Session:
             )
             print(text_summary(folder))
             print(f"Report: {files.html}")
+
+
+def _argument_digests(value: Any, name: str) -> dict[str, str]:
+    """The digests of all that a study was given, in parts of parts too."""
+    inside = getattr(value, "keywords", value if isinstance(value, Mapping) else None)
+    if inside is not None:
+        return {k: d for key, part in inside.items() for k, d in _argument_digests(part, f"{name}.{key}").items()}
+    digest = getattr(value, "digest", None)
+    return {name: digest} if isinstance(digest, str) else {}
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -37,6 +37,7 @@ class Design:
 
     Attributes:
         far: the false accept rate at which success is judged; `fars` are all that are calibrated.
+        targets: names of the targets that take part; None for all.
         levels: what attackers know, of K1 to K5; the first target is studied at each, the others at K1 and K3.
         impersonate: whether K1 also has the goal of being taken for someone else once marked.
         eps_255: budgets beside the configured one, K1 on the first target.
@@ -48,6 +49,7 @@ class Design:
 
     far: float = 0.01
     fars: Sequence[float] = (0.1, 0.01, 0.001)
+    targets: Sequence[str] | None = None
     levels: Sequence[Level] = ("K1", "K2", "K3", "K4", "K5")
     impersonate: bool = True
     eps_255: Sequence[float] = ()
@@ -93,6 +95,7 @@ def watermark(
     Raises:
         ConfigError: a design that cannot be; see the message.
     """
+    targets = _chosen(targets, design.targets)
     if design.message_length is not None:
         watermark = Repetition(watermark, design.message_length)
     if other_watermark.digest == watermark.digest:
@@ -146,7 +149,7 @@ def watermark(
     crafts[main] = with_remarks(crafts[main])
     crafts[main] = replace(crafts[main], rows=(*crafts[main].rows, *unaware))
     crafts += adaptive
-    run.card.methods |= cards(crafts, run.card.methods, known)
+    run.card.methods = cards(crafts, run.card.methods, known)
     _describe(run, setting, design, known)
     with run.stage("attack"):
         for crafted in track(crafts, "attacking"):
@@ -154,6 +157,13 @@ def watermark(
     with run.stage("score"):
         outcome.scores |= summarise(outcome.records, run.seed)
     return outcome
+
+
+def _chosen(targets: dict[str, FRTarget], names: Sequence[str] | None) -> dict[str, FRTarget]:
+    unknown = [name for name in names or () if name not in targets]
+    if unknown:
+        raise ConfigError(f"Found {unknown} in the design, wanted names among the configured targets: {list(targets)}.")
+    return {name: targets[name] for name in names} if names else targets
 
 
 def _run(run: Run, judge: Judge, crafted: Craft, outcome: Outcome) -> None:

@@ -15,7 +15,7 @@ from experiments.cli import app
 from facesec_bench.records import RunCard
 
 TINY = [
-    "experiment=quickstart",
+    "experiment=evasion",
     "data.identities=6",
     "data.per_identity=5",
     "far=0.1",
@@ -100,17 +100,17 @@ def test_a_sweep_with_a_failing_job_finishes_the_others_and_exits_with_an_error(
     from facesec_bench.tracking import MLflowTracker
 
     client = MLflowTracker(results)._mlflow().MlflowClient()
-    experiment = client.get_experiment_by_name("quickstart").experiment_id
+    experiment = client.get_experiment_by_name("evasion").experiment_id
     parents = client.search_runs([experiment], "tags.`facesec.level` = 'sweep'")
     assert [p.info.status for p in parents] == ["FAILED"]
 
 
 @pytest.mark.assets("sface", "yunet", "dcgan")
 def test_a_report_is_made_by_study_name_and_an_unknown_one_is_named(facesec, first, tmp_path):
-    made = facesec("report", "quickstart", "--out", str(tmp_path))
+    made = facesec("report", "evasion", "--out", str(tmp_path))
     assert made.exit_code == 0 and (tmp_path / "report.html").is_file()
     unknown = facesec("report", "nothing")
-    assert unknown.exit_code == 1 and "wanted an experiment name (quickstart" in unknown.stderr
+    assert unknown.exit_code == 1 and "wanted an experiment name (evasion" in unknown.stderr
 
 
 @pytest.mark.assets("yunet")
@@ -141,7 +141,7 @@ def test_an_error_inside_a_constructor_is_shown_as_itself(facesec, tmp_path):
 
 def test_no_experiment_is_an_error_that_lists_them(facesec):
     result = facesec("run", "seed=3")
-    assert result.exit_code == 1 and "calibrate, evasion, evasion_all, quickstart" in result.stderr
+    assert result.exit_code == 1 and "calibrate, evasion, evasion_all, quickstart, train_hidden, watermark" in result.stderr
 
 
 def test_help_and_list_load_no_torch_and_no_mlflow():
@@ -165,11 +165,12 @@ socket.create_connection = socket.getaddrinfo = refuse
 """
 
 
-@pytest.mark.assets("sface", "yunet", "dcgan", "dlib_resnet", "lpips_alex")
+@pytest.mark.assets("sface", "yunet", "dcgan", "dlib_resnet", "lpips_alex", "rivagan_encoder", "rivagan_decoder")
 @pytest.mark.slow
 def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
     small = ["data.identities=12", "data.per_identity=5", "size.identities=3", "far=0.1", "fars=[0.1]"]
+    small.append("activation.adversarial_watermark.steps=2")
     done = subprocess.run(
         [sys.executable, "-m", "experiments.cli", "run", "experiment=quickstart", *small],
         capture_output=True,
@@ -183,6 +184,9 @@ def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     scores = json.loads((Path(folder) / "scores.json").read_text())
     assert scores["dodging_success/pgd/sface"]["value"] > scores["dodging_success/random_sign/sface"]["value"]
     assert scores["lpips/pgd/sface"]["n"] == 6
+    assert scores["tar_watermarked/adversarial_watermark_eps4/sface"]["value"] == 1.0
+    assert scores["bit_accuracy/adversarial_watermark_eps4/sface"]["value"] >= 0.95
+    assert {f"interaction/{name}_eps4/sface" for name in ("random_sign", "pgd", "other_message")} <= set(scores)
 
 
 def test_a_target_name_that_would_break_paths_and_keys_is_refused(facesec, monkeypatch):
