@@ -141,7 +141,10 @@ def test_an_error_inside_a_constructor_is_shown_as_itself(facesec, tmp_path):
 
 def test_no_experiment_is_an_error_that_lists_them(facesec):
     result = facesec("run", "seed=3")
-    assert result.exit_code == 1 and "calibrate, evasion, evasion_all, quickstart, train_hidden, watermark" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "calibrate, evasion, evasion_all, quickstart, train_hidden, watermark" in result.stderr
+    )
 
 
 def test_help_and_list_load_no_torch_and_no_mlflow():
