@@ -52,7 +52,7 @@ class Losses:
     activation_margin: float = 0.3
     stealth_margin: float = 0.2
     stealth_weight: float = 1.0
-    keep: float = 0.9
+    keep: float = 0.92
     bit_weight: float = 0.1
     bit_every: int = 5
     consistency: float | None = None
@@ -112,14 +112,20 @@ class _Dormant:
             seen = quantised(self.purifier(seen), 256)
         total = torch.zeros(len(images), device=images.device)
         drawn = self.messages()
-        for message in drawn:
-            encoded = self.watermark.encode(seen, message)
+        for message, encoded in zip(drawn, self._encoded(seen, drawn), strict=True):
             marked = quantised(encoded, 256)
             for view in self.views:
                 total = total + view.loss(seen, marked) / len(self.views)
             total = total + self._bits(marked, message)
         self.calls += 1
         return total / len(drawn)
+
+    def _encoded(self, seen: Tensor, drawn: Sequence[Tensor]) -> Sequence[Tensor]:
+        """One after another, or all at once where a watermarker knows how to share its work."""
+        at_once = getattr(self.watermark, "encode_each", None)
+        if at_once is not None:
+            return at_once(seen, drawn)  # type: ignore[no-any-return]
+        return [self.watermark.encode(seen, message) for message in drawn]
 
     def _bits(self, marked: Tensor, message: Tensor) -> Tensor:
         if not self.losses.bit_weight or self.calls % self.losses.bit_every:
@@ -150,10 +156,10 @@ class AdversarialWatermark:
     def __init__(
         self,
         eps_255: float = 4.0,
-        steps: int = 60,
-        step: float = 0.25,
-        last_step: float = 0.1,
-        decay: float = 1.0,
+        steps: int = 50,
+        step: float = 0.5,
+        last_step: float = 0.05,
+        decay: float = 0.9,
         draws: int = 4,
         universal: bool = False,
         **losses: float,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ class Design:
         levels: what attackers know, of K1 to K5; the first target is studied at each, the others at K1 and K3.
         impersonate: whether K1 also has the goal of being taken for someone else once marked.
         eps_255: budgets beside the configured one, K1 on the first target.
+        changes_at: budget -> settings of every activation there that differ from the configured ones, e.g. more steps.
         transfer: whether other targets judge, and leave-one-out ensembles are built.
         not_in_ensembles: targets that never sit in an ensemble, such as weak ones.
         message_length: payload in bits, repeated over the watermarker's own; None for all of them.
@@ -53,6 +54,7 @@ class Design:
     levels: Sequence[Level] = ("K1", "K2", "K3", "K4", "K5")
     impersonate: bool = True
     eps_255: Sequence[float] = ()
+    changes_at: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     transfer: bool = True
     not_in_ensembles: Sequence[str] = ()
     message_length: int | None = None
@@ -118,6 +120,12 @@ def watermark(
         store=store,
         device=device,
     )
+    changes_at = {float(eps): changes for eps, changes in design.changes_at.items()}
+    make = _changing(make, changes_at)
+    activation = {
+        name: make("activation", name, eps_255=eps) if (eps := budget(method)) in changes_at else method
+        for name, method in activation.items()
+    }
     known = _knowledge(setting, targets, watermark, other_watermark, design, run.seed)
     judge = _judge(run, setting, targets, known, design, size, device, lpips)
     crafts = plan(
@@ -128,6 +136,7 @@ def watermark(
         levels=design.levels,
         impersonate=design.impersonate,
         eps_255=design.eps_255,
+        changes_at=changes_at,
         transfer=design.transfer,
         not_in_ensembles=design.not_in_ensembles,
     )
@@ -164,6 +173,16 @@ def _chosen(targets: dict[str, FRTarget], names: Sequence[str] | None) -> dict[s
     if unknown:
         raise ConfigError(f"Found {unknown} in the design, wanted names among the configured targets: {list(targets)}.")
     return {name: targets[name] for name in names} if names else targets
+
+
+def _changing(make: Make, changes_at: Mapping[float, Mapping[str, Any]]) -> Make:
+    """`make`, with the settings that an activation has at its budget."""
+
+    def changed(group: str, name: str, **changes: Any) -> Any:
+        at_budget = changes_at.get(float(changes["eps_255"]), {}) if group == "activation" else {}
+        return make(group, name, **{**at_budget, **changes})
+
+    return changed
 
 
 def _run(run: Run, judge: Judge, crafted: Craft, outcome: Outcome) -> None:

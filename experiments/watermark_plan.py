@@ -141,10 +141,15 @@ def plan(
     levels: Sequence[Level],
     impersonate: bool,
     eps_255: Sequence[float],
+    changes_at: Mapping[float, Mapping[str, Any]],
     transfer: bool,
     not_in_ensembles: Sequence[str],
 ) -> list[Craft]:
     """All that is crafted without a defence in sight. The first target is studied at every level, the others at K1.
+
+    Args:
+        eps_255: budgets beside the configured one.
+        changes_at: budget -> settings that `make` changes there, to be told.
 
     Raises:
         ConfigError: no activation is configured, or one of them has no budget.
@@ -180,8 +185,11 @@ def plan(
             craft = _attack(stem, method, armed, "K1", eps, (first,), targets, transfer)
             crafts.append(replace(craft, kind="impersonate", rows=craft.rows[:1]))
         for other in (e for e in eps_255 if e != eps):
+            more = changes_at.get(float(other), {})
             again = make("activation", name, eps_255=other)
-            crafts.append(_attack(name, again, known.armed(again, "K1"), "K1", float(other), (first,), (first,), False))
+            craft = _attack(name, again, known.armed(again, "K1"), "K1", float(other), (first,), (first,), False)
+            told = " Here " + ", ".join(f"{key} = {value}" for key, value in more.items()) + "." if more else ""
+            crafts.append(replace(craft, rows=tuple(replace(r, about=r.about + told) for r in craft.rows)))
     budgets = sorted({*plain, *map(float, eps_255)})
     return _merged(crafts) + [c for eps in budgets for c in _controls(make, eps, targets, main=eps in plain)]
 

@@ -190,9 +190,27 @@ def test_a_watermarker_without_gradient_has_no_row_of_its_own_for_bpda(tmp_path)
     known = Knowledge({"a": 0.5}, DwtDctSvd(), SpreadSpectrum(), {})
     crafts = plan(
         ["a"], {"w": make("activation", "w")}, make, known, levels=("K1", "K5"), impersonate=False, eps_255=(),
+        changes_at={},
         transfer=False, not_in_ensembles=(),
     )  # fmt: skip
     assert [c.entry.method for c in crafts if c.rows[0].role == "attack"] == ["w_eps4"]
+
+
+def test_settings_change_with_the_budget_wherever_it_was_named(tmp_path):
+    asked = []
+
+    def noting(group, name, **changes):
+        asked.append((name, changes))
+        return make(group, name, **changes)
+
+    design = Design(
+        far=0.1, fars=(0.1,), levels=("K1",), impersonate=False, transfer=False, eps_255=(2,),
+        changes_at={4: {"steps": 1}, 2: {"steps": 2}},
+    )  # fmt: skip
+    _, card = study(tmp_path, design, ("a",), make=noting)
+    assert ("adversarial_watermark", {"eps_255": 4.0, "steps": 1}) in asked
+    assert ("adversarial_watermark", {"eps_255": 2, "steps": 2}) in asked
+    assert "steps = 2" in card.methods["adversarial_watermark_eps2"]["about"]
 
 
 def test_payload_may_be_shorter_than_the_carrier(tmp_path):

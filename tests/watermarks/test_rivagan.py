@@ -46,6 +46,13 @@ def test_decoder_agrees_with_the_published_graph(chips, messages):
     assert (scores - expected).abs().max() < 1e-4
 
 
+def test_several_messages_at_once_give_what_each_gives(chips, messages):
+    watermark, others = RivaGAN(), 1 - messages
+    together = watermark.encode_each(chips, [messages, others])
+    assert torch.equal(together[0], watermark.encode(chips, messages))
+    assert torch.equal(together[1], watermark.encode(chips, others)) and not torch.equal(*together)
+
+
 def test_a_pixel_changes_by_at_most_two_grey_levels(chips, messages):
     change = 255 * (RivaGAN().encode(chips, messages) - chips).abs()
     assert 1 < change.max() <= 255 * 0.008 * (1 + 1e-5)
