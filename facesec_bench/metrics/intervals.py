@@ -48,6 +48,7 @@ def identity_bootstrap(
     *,
     proportion: bool = False,
     bounds: tuple[float, float] | None = None,
+    attainable: tuple[float, float] | None = None,
     allow_nan: bool = False,
 ) -> Score:
     """Mean of `values` with a percentile interval that resamples identities, all rows of one together.
@@ -62,12 +63,15 @@ def identity_bootstrap(
             [1, 1] whatever n; the exact Clopper-Pearson bound is given instead, with the number of *identities* as n:
             rows of one identity may be copies of one another, so only identities are sure to be independent. The
             bound is wide rather than wrong.
-        bounds: least and greatest value that a row can take, for a measure such as a difference of two verdicts.
+        bounds: least and greatest value that a row can take, for a measure such as a difference of two verdicts or a
+            share of a message's bits.
             Where all rows equal v, a bootstrap says [v, v] whatever n. Yet g identities that agree leave room for a
             share w of identities that do not, w = 1 - (lower Clopper-Pearson bound of g out of g). If those lie one
             away from v (one verdict turned), the mean moves by w: the interval is [v - w, v + w], cut at the bounds.
             Assumed, not proven: an unseen identity that lies farther than one from v, as -1 does from 1, would move
             the mean by more. For v in {0, 1} and bounds (0, 1) this is the bound of a proportion.
+        attainable: cuts that interval further, if v lies within: where the mean can lie, when single rows may lie
+            beyond it.
         allow_nan: leave NaN out (n says how many remain). Without it NaN, a failed measurement, is an error.
 
     Returns:
@@ -98,7 +102,8 @@ def identity_bootstrap(
         return Score(mean, *clopper_pearson(g if mean else 0, g, confidence), n)
     if bounds is not None and (x == x[0]).all():
         width = 1.0 - clopper_pearson(g, g, confidence)[0]
-        return Score(mean, max(bounds[0], mean - width), min(bounds[1], mean + width), n)
+        low, high = attainable if attainable and attainable[0] <= mean <= attainable[1] else bounds
+        return Score(mean, max(low, mean - width), min(high, mean + width), n)
     draws = numpy_generator(seed, "bootstrap").multinomial(g, np.full(g, 1.0 / g), size=resamples)
     sums = np.bincount(index, weights=x, minlength=g)
     sizes = np.bincount(index, minlength=g)

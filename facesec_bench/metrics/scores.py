@@ -15,8 +15,9 @@ WHOLE_SET = "*"
 _BOUNDED = {
     re.compile(r"^(tar|rank\d+)_drop_|^tar_cost|^target_gain_"): (-1.0, 1.0),
     re.compile(r"^((rank\d+|target)_)?interaction"): (-2.0, 2.0),
+    re.compile(r"^bit_accuracy"): (0.0, 1.0),
 }
-"""Bounded measures that are no share of zeros and ones: differences of verdicts and interactions."""
+"""Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares of bits."""
 
 _PROPORTION = re.compile(
     r"_success$|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$|^detection$"
@@ -26,6 +27,16 @@ _PROPORTION = re.compile(
 def bounds(measure: str) -> tuple[float, float] | None:
     """Least and greatest value of a bounded measure that is no proportion, such as "tar_drop_both"; else None."""
     return next((limits for pattern, limits in _BOUNDED.items() if pattern.search(measure)), None)
+
+
+def attainable(measure: str) -> tuple[float, float] | None:
+    """Where the mean of `measure` can lie by what it is for, or None: at most 1 for an interaction.
+
+    One row of an interaction reaches 2, where the clean photo was rejected and both margins are accepted; but an attack
+    cannot lose more than the clean cell accepts, and that is 1 at most.
+    """
+    limits = bounds(measure)
+    return None if limits is None else (limits[0], min(limits[1], 1.0))
 
 
 def is_proportion(measure: str) -> bool:
@@ -69,6 +80,7 @@ def _score(key: str, values: list[float], identities: list[str], seed: int) -> S
             seed,
             proportion=is_proportion(measure),
             bounds=bounds(measure),
+            attainable=attainable(measure),
             allow_nan=measure.startswith("psnr"),
         )
     except (FacesecError, ValueError) as error:

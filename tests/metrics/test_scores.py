@@ -30,6 +30,32 @@ def test_a_unanimous_proportion_does_not_collapse_to_a_point(measure: str) -> No
     assert score.low == pytest.approx(0.025 ** (1 / 4)) and score.high == 1.0
 
 
+@pytest.mark.parametrize("measure", ["bit_accuracy_watermarked", "bit_accuracy_both_jpeg75"])
+def test_bits_that_are_all_right_leave_room_for_identities_where_they_are_not(measure: str) -> None:
+    score = summarise(_rows(measure, [1.0] * 20), seed=0)[f"{measure}/pgd/sface"]
+    assert (score.low, score.high) == (pytest.approx(0.025 ** (1 / 10)), 1.0)
+
+
+def test_shares_of_bits_that_differ_are_bootstrapped_and_stay_shares() -> None:
+    score = summarise(_rows("bit_accuracy_both", [1.0, 0.75, 1.0, 0.5]), seed=0)["bit_accuracy_both/pgd/sface"]
+    assert 0.75 <= score.low <= score.value <= score.high <= 0.875 and score.low < score.high
+    with pytest.raises(FacesecError, match=r"bit_accuracy_both/pgd/sface: Wanted values in \[0, 1\]; found 1.5"):
+        summarise(_rows("bit_accuracy_both", [1.0, 1.5]), seed=0)
+
+
+@pytest.mark.parametrize("measure", ["interaction_far_1e-2", "target_interaction_far_1e-2", "rank1_interaction"])
+def test_an_attack_is_never_said_to_lose_more_than_the_clean_cell_accepts(measure: str) -> None:
+    width = 1 - 0.025 ** (1 / 4)
+    for value, low, high in ((1.0, 1 - width, 1.0), (-1.0, -1 - width, width - 1), (0.0, -width, width)):
+        score = summarise(_rows(measure, [value] * 8), seed=0)[f"{measure}/pgd/sface"]
+        assert (score.value, score.low, score.high) == (value, pytest.approx(low), pytest.approx(high))
+
+
+def test_an_interaction_beyond_one_keeps_its_value_and_its_own_bounds() -> None:
+    score = summarise(_rows("interaction_far_1e-2", [2.0] * 8), seed=0)["interaction_far_1e-2/pgd/sface"]
+    assert (score.value, score.low, score.high) == (2.0, pytest.approx(1 + 0.025 ** (1 / 4)), 2.0)
+
+
 def test_an_unbounded_measure_is_bootstrapped() -> None:
     score = summarise(_rows("lpips", [0.1, 0.2, 0.3, 0.4]), seed=0)["lpips/pgd/sface"]
     assert 0.1 <= score.low < 0.25 < score.high <= 0.4
