@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.setting import PLAIN_BUDGET_255, Size, budget, budget_name, prepare
+from experiments.setting import PLAIN_BUDGET_255, Size, budget, budget_name, prepare, whole_levels
 from facesec_bench.data import Dataset
 from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.interfaces import Evasion, FRTarget
@@ -150,7 +150,9 @@ def plan_study(targets: list[str], methods: Mapping[str, Evasion], make: Make, d
                     Entry(budget_name(name, eps), make("evasion", name, eps_255=eps), (surrogate,), victims, float(eps))
                 )
     used = sorted({entry.eps_255 for entry in entries if entry.eps_255 is not None} or {PLAIN_BUDGET_255})
-    _whole_levels(entries)
+    for entry in entries:
+        eps = getattr(entry.attack, "eps_255", None)
+        whole_levels([] if eps is None else [eps], entry.method)
     controls = [
         Entry(budget_name(CONTROL, e), make("evasion", CONTROL, eps_255=e), (), tuple(targets), e) for e in used
     ]
@@ -168,18 +170,6 @@ def _distinct(entries: list[Entry]) -> list[Entry]:
             )
         seen.add((entry.method, entry.surrogates))
     return entries
-
-
-def _whole_levels(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        eps = getattr(entry.attack, "eps_255", None)
-        if entry.eps_255 is not None and not 0 < entry.eps_255 <= 255:
-            raise ConfigError(f"{entry.method}: found a budget of {entry.eps_255:g}/255, wanted above 0 and up to 255.")
-        if eps is not None and float(eps) != int(eps):
-            raise ConfigError(
-                f"{entry.method}: found eps_255={eps:g}, wanted whole grey levels: images are judged as 8-bit "
-                "files, and rounding would leave the budget."
-            )
 
 
 def method_cards(entries: Sequence[Entry], known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.run import accepted
+from experiments.resources import accepted
 from facesec_bench.data import Dataset
 from facesec_bench.interfaces import FRTarget
 from facesec_bench.records import Outcome

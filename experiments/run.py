@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +83,3 @@ def build_methods(config: DictConfig) -> dict[str, dict[str, Any]]:
         for group in METHOD_GROUPS
         if config.get(group)
     }
-
-
-def accepted(function: Any, offered: Mapping[str, Any]) -> dict[str, Any]:
-    """The offered resources that the recipe's signature names; all of them if it takes any."""
-    wanted = inspect.signature(function).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in wanted.values()):
-        return dict(offered)
-    return {name: value for name, value in offered.items() if name in wanted}

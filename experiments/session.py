@@ -16,7 +16,8 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.run import accepted, build_methods, failures, trackers
+from experiments.resources import accepted
+from experiments.run import build_methods, failures, trackers
 from facesec_bench import runs
 from facesec_bench.data import Dataset
 from facesec_bench.data.skipped import count_by_reason, write_skipped
@@ -37,6 +38,7 @@ PACKAGES = (
     "torchattacks",
     "foolbox",
     "numpy",
+    "pillow",
     "scipy",
     "opencv-python-headless",
     "onnx2torch",
@@ -102,7 +104,7 @@ class Session:
         self, run: Run, dataset: Dataset, targets: dict[str, FRTarget], study: Callable[..., Outcome], tracker: Tracker
     ) -> None:
         methods = build_methods(self.config)
-        run.card.methods = {n: m for group in methods for n, m in self._method_cards(group).items()}
+        run.card.methods = {n: m for group in {"evasion", *methods} for n, m in self._method_cards(group).items()}
         kernel = runs.code_digest({"facesec_bench": self.roots["facesec_bench"]}, self.report_only)
         store = CalibrationStore(self.results / "calibrations", code=kernel)
         offered = {"make": self._make, "store": store, "device": self.device, **methods}
@@ -209,6 +211,10 @@ def _argument_digests(value: Any, name: str) -> dict[str, str]:
     inside = getattr(value, "keywords", value if isinstance(value, Mapping) else None)
     if inside is not None:
         return {k: d for key, part in inside.items() for k, d in _argument_digests(part, f"{name}.{key}").items()}
+    if (
+        name.endswith(".training") and value is not None
+    ):  # a loader; what it loads is cached, so reading it twice is cheap
+        return {name: value().digest}
     digest = getattr(value, "digest", None)
     return {name: digest} if isinstance(digest, str) else {}
 

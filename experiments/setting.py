@@ -167,6 +167,18 @@ def budget_name(name: str, eps: float | None) -> str:
     return name if eps is None or eps == PLAIN_BUDGET_255 else f"{name}_eps{eps:g}"
 
 
+def whole_levels(eps_255: Sequence[float], whose: str) -> None:
+    """Raise ConfigError for an L-inf budget that is not a whole number of grey levels, above 0 and up to 255."""
+    for eps in eps_255:
+        if not 0 < eps <= 255:
+            raise ConfigError(f"{whose}: found a budget of {eps:g}/255, wanted above 0 and up to 255.")
+        if float(eps) != int(eps):
+            raise ConfigError(
+                f"{whose}: found eps_255={eps:g}, wanted whole grey levels: images are judged as 8-bit files, and "
+                "rounding would leave the budget."
+            )
+
+
 def _note_roles(run: Run, roles: Roles) -> None:
     for name, count in roles.left_out.items():
         run.note(f"{name} was not attacked: found {count} usable photos, wanted 3 (one to hold, to judge, to perturb).")

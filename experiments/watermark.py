@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from experiments.setting import Setting, Size, budget, budget_name, embed_roles, prepare
-from experiments.watermark_judge import RECOGNISE_FIRST, Judge, System, label_of, victims_of
+from experiments.setting import Setting, Size, budget, budget_name, prepare
+from experiments.watermark_defences import Defences, add_defences, fail
+from experiments.watermark_judge import Judge, System, label_of, victims_of
 from experiments.watermark_plan import ABOUT, Craft, Knowledge, Level, Make, Row, plan, with_remarks
 from facesec_bench.data import Dataset
-from facesec_bench.errors import CalibrationError, ConfigError, FacesecError
+from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.interfaces import Activation, FRTarget, Purifier, Watermark
 from facesec_bench.metrics.scores import summarise
 from facesec_bench.progress import track
-from facesec_bench.protocols.bits import keep_marked
-from facesec_bench.protocols.calibration import CalibrationStore, calibrate
-from facesec_bench.protocols.crafting import Entry
-from facesec_bench.protocols.embedding import embed_all
+from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.records import Outcome
 from facesec_bench.runs import Run
 from facesec_bench.seeds import generator
 from facesec_bench.watermarks.messages import draw
 from facesec_bench.watermarks.repetition import Repetition
-
-SLACK = 0.02
-"""By how much, in cosine, an attack that knows the consistency check's threshold stays above it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,10 @@ class Design:
         levels: what attackers know, of K1 to K5; the first target is studied at each, the others at K1 and K3.
         impersonate: whether K1 also has the goal of being taken for someone else once marked.
         eps_255: budgets beside the configured one, K1 on the first target.
-        changes_at: budget -> settings of every activation there that differ from the configured ones, e.g. more steps.
+        changes_at: budget -> settings of every activation there in place of the configured ones, e.g. more steps; null
+            for none. They are told on each row's card.
+        trade_off: {"eps_255": budget, setting: values}: the first activation at K1 with one setting varied, so that
+            what stealth, activation and bits cost one another shows as a curve; null for none.
         transfer: whether other targets judge, and leave-one-out ensembles are built.
         not_in_ensembles: targets that never sit in an ensemble, such as weak ones.
         message_length: payload in bits, repeated over the watermarker's own; None for all of them.
@@ -54,7 +52,8 @@ class Design:
     levels: Sequence[Level] = ("K1", "K2", "K3", "K4", "K5")
     impersonate: bool = True
     eps_255: Sequence[float] = ()
-    changes_at: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
+    changes_at: Mapping[float, Mapping[str, Any]] | None = None
+    trade_off: Mapping[str, Any] | None = None
     transfer: bool = True
     not_in_ensembles: Sequence[str] = ()
     message_length: int | None = None
@@ -98,16 +97,16 @@ def watermark(
         ConfigError: a design that cannot be; see the message.
     """
     targets = _chosen(targets, design.targets)
+    for network in (watermark, other_watermark, lpips):
+        if isinstance(network, torch.nn.Module):
+            network.to(device)
     if design.message_length is not None:
         watermark = Repetition(watermark, design.message_length)
     if other_watermark.digest == watermark.digest:
         raise ConfigError(
             f"Found {watermark.name} as both watermark and other_watermark, wanted two: the other one is a control. "
-            "Try other_watermark=spread_spectrum (or dwt_dct_svd)."
+            "Try watermark@other_watermark=spread_spectrum (or dwt_dct_svd)."
         )
-    for network in (watermark, other_watermark, lpips):
-        if isinstance(network, torch.nn.Module):
-            network.to(device)
     outcome = Outcome()
     setting = prepare(
         run,
@@ -120,7 +119,7 @@ def watermark(
         store=store,
         device=device,
     )
-    changes_at = {float(eps): changes for eps, changes in design.changes_at.items()}
+    changes_at = {float(eps): changes for eps, changes in (design.changes_at or {}).items()}
     make = _changing(make, changes_at)
     activation = {
         name: make("activation", name, eps_255=eps) if (eps := budget(method)) in changes_at else method
@@ -139,23 +138,16 @@ def watermark(
         changes_at=changes_at,
         transfer=design.transfer,
         not_in_ensembles=design.not_in_ensembles,
+        trade_off=design.trade_off or {},
     )
-    main = next((i for i, c in enumerate(crafts) if c.rows[0].role == "attack" and len(c.entry.surrogates) == 1), 0)
+    first = next(iter(activation))
+    main = next(i for i, c in enumerate(crafts) if c.rows[0].role == "attack")
+    crafts = [with_remarks(c) if _is_plain(c, first) else c for c in crafts]
     with run.stage("defences"):
-        unaware, adaptive = _defences(
-            run,
-            judge,
-            setting,
-            crafts[main],
-            activation,
-            make,
-            known,
-            purifier or {},
-            detector or {},
-            robust or {},
-            training,
+        kinds = Defences(purifier or {}, detector or {}, robust or {}, training)
+        unaware, adaptive = add_defences(
+            run, judge, setting, crafts[main], first, activation[first], make, kinds, outcome
         )
-    crafts[main] = with_remarks(crafts[main])
     crafts[main] = replace(crafts[main], rows=(*crafts[main].rows, *unaware))
     crafts += adaptive
     run.card.methods = cards(crafts, run.card.methods, known)
@@ -191,8 +183,9 @@ def _run(run: Run, judge: Judge, crafted: Craft, outcome: Outcome) -> None:
         part = judge(crafted, shown)
     except FacesecError as error:
         # One method that cannot run must not cost the others; the report says which and why.
-        run.card.failures.append(f"{crafted.label}: {error}")
-        run.note(f"Failed: {run.card.failures[-1]}")
+        fail(run, f"{crafted.label}: {error}")
+        for row in crafted.rows:
+            outcome.scores |= judge.owed(crafted, row)
         return
     outcome.records += part.records
     outcome.scores |= part.scores
@@ -244,83 +237,15 @@ def _judge(
         size.batch_size,
         max(1, size.examples),
         lpips,
+        lambda why: fail(run, why),
     )
 
 
-def _defences(
-    run: Run,
-    judge: Judge,
-    setting: Setting,
-    main: Craft,
-    activation: Mapping[str, Activation],
-    make: Make,
-    known: Knowledge,
-    purifiers: Mapping[str, Purifier],
-    detectors: Mapping[str, Any],
-    robust: Mapping[str, Any],
-    training: Callable[[], Dataset] | None,
-) -> tuple[list[Row], list[Craft]]:
-    """Put every defence among the judge's systems: (rows of the unaware attack, craftings that know the defence)."""
-    first, eps = main.entry.victims[0], float(main.entry.eps_255 or 0)
-    stem = next(name for name, method in activation.items() if budget_name(name, budget(method)) == main.rows[0].name)
-    plain, method = judge.systems["", first], activation[stem]
-    unaware: list[Row] = []
-    adaptive: list[Craft] = []
-
-    def add(system: System, attack: Any, surrogate: str, about: str) -> None:
-        judge.systems[system.name, first] = system
-        told = f"The attacker does not know of {system.name}."
-        name = budget_name(f"{stem}_vs_{system.name}", eps)
-        unaware.append(Row(name, "defence", defence=system.name, about=told))
-        name = budget_name(f"{stem}_adaptive_{system.name}", eps)
-        row = Row(name, "adaptive", defence=system.name, knowledge="K1", about=about)
-        adaptive.append(Craft(Entry(name, attack, (surrogate,), (first,), eps), "dodge", (row,)))
-
-    swapped = replace(plain, name=RECOGNISE_FIRST, recognise_first=True)
-    add(swapped, make("evasion", "pgd", eps_255=eps), first, "What is left is plain dodging, without stealth.")
-    for p in purifiers.values():
-        add(replace(plain, name=p.name, purifier=p), known.armed(method, "K1", p), first, f"Goes through {p.name}.")
-    for d in detectors.values():
-        try:
-            fitted = d.fit(_clean_agreement(judge, setting, plain, known))
-        except CalibrationError as error:  # too few photos for its false-alarm rate must not cost the other rows
-            run.card.failures.append(f"{d.name} was left out: {error}")
-            run.note(f"Failed: {run.card.failures[-1]}")
-            continue
-        aware = make("activation", stem, eps_255=eps, consistency=fitted.threshold + SLACK)
-        about = f"Keeps the two views {fitted.threshold + SLACK:.3f} alike."
-        add(replace(plain, name=d.name, detector=fitted), known.armed(aware, "K1"), first, about)
-    if robust and training is None:
-        raise ConfigError("Found robust training without `training`, wanted photos of other people to train on.")
-    for name, method_ in robust.items():
-        assert training is not None  # by the check above; for type checkers
-        chips = training().faces.images
-        target = method_(plain.target, known.watermark, chips, generator(judge.seed, "robust", name))
-        system, threshold = _retrained(judge, setting, plain, target, name)
-        knows = replace(known, thresholds={**known.thresholds, target.name: threshold})
-        judge.targets[target.name] = target
-        add(system, knows.armed(method, "K1"), target.name, f"Crafted on {target.name} itself.")
-    return unaware, adaptive
-
-
-def _clean_agreement(judge: Judge, setting: Setting, plain: System, known: Knowledge) -> Tensor:
-    """(n,) cosines of clean photos and their marked copies: the photos that hold or judge, never an attacked one."""
-    rows = [i for i in setting.roles.photos if i not in setting.roles.sources]
-    chips = setting.dataset.faces.images[rows]
-    messages = draw(len(rows), known.watermark.bits, generator(judge.seed, "watermark", "consistency"))
-    marked = keep_marked(known.watermark, chips, messages, batch_size=judge.batch_size, device=judge.device)
-    embedded = embed_all(plain.target, marked, device=judge.device, batch_size=judge.batch_size)
-    return (embedded * plain.clean[rows]).sum(dim=1)
-
-
-def _retrained(judge: Judge, setting: Setting, plain: System, target: FRTarget, name: str) -> tuple[System, float]:
-    """The retrained recogniser with thresholds of its own, from the same clean pairs at the same rates."""
-    chips = setting.calibrated_on.faces.images
-    embedded = embed_all(target, chips, device=judge.device, batch_size=judge.batch_size)
-    found = calibrate(target, setting.calibrated_on, embedded, sorted(plain.thresholds, reverse=True))
-    thresholds = {float(p["far"]): float(p["threshold"]) for p in found.points if p["status"] == "calibrated"}
-    clean = embed_roles(target, setting.dataset, setting.roles, judge.device, judge.batch_size)
-    return System(name, plain.victim, target, thresholds, clean), found.threshold(judge.far)
+def _is_plain(crafted: Craft, first: str) -> bool:
+    """Whether it is the first activation in the white box at K1: the crafting that has its own controls."""
+    row, entry = crafted.rows[0], crafted.entry
+    named = row.name in (budget_name(stem, entry.eps_255) for stem in (first, f"{first}_impersonate"))
+    return named and row.role == "attack" and len(entry.surrogates) == 1 and entry.surrogates[0] == entry.victims[0]
 
 
 def cards(
@@ -342,10 +267,10 @@ def cards(
 
 
 def _card(crafted: Craft, row: Row, known_cards: Mapping[str, dict[str, Any]], known: Knowledge) -> dict[str, Any]:
-    plain = max((name for name in known_cards if row.name.startswith(name)), key=len, default="")
+    plain = max((name for name in known_cards if _begins(row.name, name)), key=len, default="")
     other = row.marking == "other_watermarker"
     return (
-        {"title": row.name, "source": ""}
+        {"title": row.about or row.name, "source": ""}
         | known_cards.get(plain, {})
         | {
             "eps_255": crafted.entry.eps_255,
@@ -356,8 +281,26 @@ def _card(crafted: Craft, row: Row, known_cards: Mapping[str, dict[str, Any]], k
             "defence": row.defence,
             "watermark": (known.other if other else known.watermark).name,
             "about": row.about,
+            "settings": dict(row.settings),
+            "setting": dict(row.setting),
+            "config": _settings(crafted.entry.attack),
         }
     )
+
+
+def _begins(row: str, method: str) -> bool:
+    """Whether a row's name is a method's, with nothing but what a study appends."""
+    rest = row.removeprefix(method) if row.startswith(method) else None
+    return rest is not None and (not rest or rest.startswith(("_eps", "_k", "_vs_", "_adaptive_", "_impersonate")))
+
+
+def _settings(attack: Any) -> dict[str, Any]:
+    """The settings of the attack that really ran."""
+    method = getattr(attack, "activation", attack)
+    found = {}
+    for key, value in vars(method).items():
+        found |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {key: value}
+    return {key: value for key, value in found.items() if isinstance(value, int | float | str | bool | None)}
 
 
 def _describe(run: Run, setting: Setting, design: Design, known: Knowledge) -> None:

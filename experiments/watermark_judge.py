@@ -12,6 +12,7 @@ from torch import Tensor
 
 from experiments.watermark_plan import Craft, Knowledge, Marking, Row
 from facesec_bench.distortions import jpeg
+from facesec_bench.errors import FacesecError
 from facesec_bench.interfaces import Faces, FRTarget, Purifier, Watermark
 from facesec_bench.metrics.activation import CELLS
 from facesec_bench.metrics.quality import psnr
@@ -60,6 +61,7 @@ class Judge:
         systems: by (defence, victim); the defence "" is the undefended victim.
         targets: every target that may be a surrogate, by name.
         examples: photos of each shown row that are kept for the report.
+        failed: told of a row that could not be judged.
     """
 
     faces: Faces
@@ -74,6 +76,7 @@ class Judge:
     batch_size: int = 16
     examples: int = 1
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+    failed: Callable[[str], None] = print
     made: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __call__(self, crafted: Craft, shown: bool) -> Outcome:
@@ -90,8 +93,33 @@ class Judge:
         )
         perturbed, outcome = as_kept(chips), Outcome()
         for row in crafted.rows:
-            self._row(crafted, row, perturbed, outcome, shown and row is crafted.rows[0])
+            part = Outcome()
+            try:
+                self._row(crafted, row, perturbed, part, shown and row is crafted.rows[0])
+            except FacesecError as error:
+                # One row that cannot be judged must not cost the others.
+                self.failed(f"{row.name}: {error}")
+                outcome.scores |= self.owed(crafted, row)
+                continue
+            outcome.records += part.records
+            outcome.scores |= part.scores
+            outcome.strips += part.strips
         return outcome
+
+    def owed(self, crafted: Craft, row: Row) -> dict[str, Score]:
+        """What a row owes, as NaN with n = 0: there until something was measured."""
+        keys: list[str] = []
+        for victim in victims_of(crafted, row):
+            system = self.systems.get((row.defence, victim), self.systems["", victim])
+            keys += watermark_activation.owed(
+                self.roles,
+                crafted.kind,
+                method=label_of(crafted, row, victim),
+                victim=victim,
+                thresholds=system.thresholds,
+                far=self.far,
+            )
+        return dict.fromkeys(keys, Score(NAN, NAN, NAN, 0))
 
     @property
     def sources(self) -> Faces:
@@ -106,6 +134,7 @@ class Judge:
     def _row(self, crafted: Craft, row: Row, perturbed: Tensor, outcome: Outcome, shown: bool) -> None:
         victims = victims_of(crafted, row)
         once: list[Record] = []
+        outcome.scores |= self.owed(crafted, row)
         for victim in victims:
             system, label = self.systems[row.defence, victim], label_of(crafted, row, victim)
             images = self._cells(system, row.marking, perturbed)
@@ -126,10 +155,6 @@ class Judge:
             outcome.records += found + self._cost(row, victim, label, found)
             once = once or self._once(system, row, label, images)
             outcome.records += [r._replace(method=label, target=victim) for r in once]
-            for key in watermark_activation.owed(
-                self.roles, crafted.kind, method=label, victim=victim, thresholds=system.thresholds, far=self.far
-            ):
-                outcome.scores[key] = Score(NAN, NAN, NAN, 0)
             if shown and victim == victims[0]:
                 outcome.strips += self._strips(system, label, crafted, images, embedded)
 
@@ -137,14 +162,16 @@ class Judge:
         """The images that the system looks at, cell by cell, as kept."""
         key = system.purifier.name if system.purifier else ""
         if ("cells", key, marking) not in self.made:
-            clean = self._arrived(system, self.sources.images)
+            clean = self._arrived(system, marking, self.sources.images)
             self.made["cells", key, marking] = clean, self._marked(marking, clean, "clean")
         clean, watermarked = self.made["cells", key, marking]
-        arrived = self._arrived(system, perturbed)
+        arrived = self._arrived(system, marking, perturbed)
         both = self._marked(marking, arrived, "perturbed")
         return {"clean": clean, "perturbed": arrived, "watermarked": watermarked, "both": both}
 
-    def _arrived(self, system: System, chips: Tensor) -> Tensor:
+    def _arrived(self, system: System, marking: Marking, chips: Tensor) -> Tensor:
+        if marking == "jpeg_before_marking":  # in all four cells, or JPEG's own effect would pass for the mark's
+            chips = jpeg(chips, JPEG_QUALITY)
         if system.purifier is None:
             return chips
         with torch.no_grad():
@@ -155,8 +182,6 @@ class Judge:
             deployed = self._marked("deployed", chips, which)
             strength = torch.from_numpy(psnr(deployed.numpy(), chips.numpy()))
             return bits.gaussian_residual(chips, strength, generator(self.seed, "watermark", "gaussian", which))
-        if marking == "jpeg_before_marking":
-            chips = jpeg(chips, JPEG_QUALITY)
         watermark, messages = self.carrier(marking)
         return bits.keep_marked(watermark, chips, messages, batch_size=self.batch_size, device=self.device)
 
@@ -204,6 +229,8 @@ class Judge:
         """What the defence costs clean accuracy, pair by pair: "tar_cost"."""
         plain = self.made.setdefault(("tar_clean", victim), {})
         rates = {r.key: r for r in found if r.measure == "tar_clean"}
+        if row.defence and not plain:  # the undefended row failed, and said so
+            return []
         if not row.defence:
             plain.update({key: r.value for key, r in rates.items()})
             return []
@@ -263,7 +290,7 @@ class Judge:
         for i in range(min(self.examples, len(self.roles.sources))):
             shots = []
             for cell in CELLS:
-                path = self.folder / "images" / label / cell / f"{i}.png"
+                path = self.folder / "images" / label / system.victim / cell / f"{i}.png"
                 as_kept(images[cell][i : i + 1], {0: path})
                 cosine = float(embedded[cell][i] @ system.clean[judges[i]])
                 verdict = f"accepted as {whom}" if cosine >= threshold else f"not accepted as {whom}"

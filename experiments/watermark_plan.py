@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from experiments.setting import budget, budget_name
+from experiments.setting import budget, budget_name, whole_levels
 from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Activation, Evasion, Faces, FRTarget, Purifier, Watermark
@@ -23,10 +23,10 @@ ABOUT: dict[str, str] = {
     "K1": "The attacker knows the victim, the watermarker and the message.",
     "K2": "The attacker knows the victim and the watermarker; the message is averaged over random ones.",
     "K3": "The attacker knows the watermarker and the message; the victim is unseen.",
-    "K4": "The attacker knows the victim, and crafts through another watermarker than the one that marks.",
+    "K4": "The attacker knows the victim, neither watermarker nor message: crafted through another watermarker.",
     "K5": "As K1, without a gradient through the watermarker (BPDA).",
     "random_sign": "Does a change of this size do it, whatever it is?",
-    "pgd": "What does plain dodging reach? It is meant to fail unmarked too: an upper bound without stealth.",
+    "pgd": "What does plain dodging reach, with as many steps and no stealth? It fails unmarked too.",
     "other_message": "Does any message activate the photo? It is marked with another one.",
     "other_watermarker": "Does any watermark activate the photo? It is marked by another watermarker.",
     "gaussian_residual": "Does noise as strong as the watermark activate the photo?",
@@ -73,6 +73,8 @@ class Row:
         defence: name of the defence that stands between, or "".
         about: what the row answers, one sentence.
         health: whether its bits are read after distortions too.
+        settings: what differs from the configured attack at this budget.
+        setting: the one thing that differs along a trade-off.
     """
 
     name: str
@@ -82,6 +84,8 @@ class Row:
     knowledge: str = ""
     about: str = ""
     health: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,54 +148,96 @@ def plan(
     changes_at: Mapping[float, Mapping[str, Any]],
     transfer: bool,
     not_in_ensembles: Sequence[str],
+    trade_off: Mapping[str, Any],
 ) -> list[Craft]:
     """All that is crafted without a defence in sight. The first target is studied at every level, the others at K1.
 
     Args:
         eps_255: budgets beside the configured one.
         changes_at: budget -> settings that `make` changes there, to be told.
+        trade_off: {"eps_255": budget, setting: values}: the first activation with one setting varied; empty for none.
 
     Raises:
-        ConfigError: no activation is configured, or one of them has no budget.
+        ConfigError: no activation is configured, or one has no budget, or one that is not a whole number of levels.
     """
     if not activation:
         raise ConfigError("Found no activation, wanted at least one: activation=[adversarial_watermark]")
-    first, crafts = targets[0], []
-    members = [name for name in targets if name not in not_in_ensembles]
-    plain = [eps for a in activation.values() if (eps := budget(a)) is not None]
-    if len(plain) != len(activation):
+    budgets = {name: budget(method) for name, method in activation.items()}
+    if None in budgets.values():
         raise ConfigError("Found an activation without eps_255, wanted a budget: images are compared at equal ones.")
-    for name, method in activation.items():
-        eps = float(budget(method) or 0)
+    plain = [float(eps) for eps in budgets.values() if eps is not None]
+    whole_levels([*plain, *eps_255, *([trade_off["eps_255"]] if trade_off else [])], "activation")
+    crafts: list[Craft] = []
+    for (name, method), eps in zip(activation.items(), plain, strict=True):
+        more = changes_at.get(eps, {})
         if getattr(method, "universal", False):
-            crafts.append(_attack(name, method, known.armed(method, "K2"), "K2", eps, (first,), targets, transfer))
+            crafts.append(
+                _attack(name, method, known.armed(method, "K2"), "K2", eps, targets[:1], targets, transfer, more)
+            )
             continue
-        for level in levels:
-            if level == "K3" or (level == "K5" and not known.watermark.differentiable):
-                continue
-            stem = name if level == "K1" else f"{name}_{level.lower()}"
-            white = targets if level == "K1" else (first,)
-            for target in white:
-                crafts.append(
-                    _attack(stem, method, known.armed(method, level), level, eps, (target,), targets, transfer)
-                )
-        for victim in targets if transfer and "K3" in levels else ():
-            others = tuple(m for m in members if m != victim)
-            if len(others) > 1:
-                crafts.append(_attack(name, method, known.armed(method, "K1"), "K3", eps, others, (victim,), True))
+        crafts += _levels(name, method, known, levels, eps, targets, transfer, not_in_ensembles, more)
         if impersonate:
-            stem = f"{name}_impersonate"
             armed = known.armed(method, "K1")
-            craft = _attack(stem, method, armed, "K1", eps, (first,), targets, transfer)
-            crafts.append(replace(craft, kind="impersonate", rows=craft.rows[:1]))
-        for other in (e for e in eps_255 if e != eps):
-            more = changes_at.get(float(other), {})
-            again = make("activation", name, eps_255=other)
-            craft = _attack(name, again, known.armed(again, "K1"), "K1", float(other), (first,), (first,), False)
-            told = " Here " + ", ".join(f"{key} = {value}" for key, value in more.items()) + "." if more else ""
-            crafts.append(replace(craft, rows=tuple(replace(r, about=r.about + told) for r in craft.rows)))
-    budgets = sorted({*plain, *map(float, eps_255)})
-    return _merged(crafts) + [c for eps in budgets for c in _controls(make, eps, targets, main=eps in plain)]
+            craft = _attack(f"{name}_impersonate", method, armed, "K1", eps, targets[:1], targets, transfer, more)
+            crafts.append(replace(craft, kind="impersonate"))
+        for other in (float(e) for e in eps_255 if e != eps):
+            again, more = make("activation", name, eps_255=other), changes_at.get(other, {})
+            crafts.append(
+                _attack(name, again, known.armed(again, "K1"), "K1", other, targets[:1], targets, False, more)
+            )
+    first = next((n for n, m in activation.items() if not getattr(m, "universal", False)), None)
+    if trade_off and first is not None:
+        crafts += _trade_off(first, make, known, targets[0], **trade_off)
+    used = sorted({*plain, *map(float, eps_255)})
+    steps = max((getattr(method, "steps", 10) for method in activation.values()), default=10)
+    return _merged(crafts) + [
+        c for eps in used for c in _controls(make, eps, targets, steps, eps in plain, impersonate and eps in plain)
+    ]
+
+
+def _levels(
+    name: str,
+    method: Activation,
+    known: Knowledge,
+    levels: Sequence[Level],
+    eps: float,
+    targets: Sequence[str],
+    transfer: bool,
+    not_in_ensembles: Sequence[str],
+    more: Mapping[str, Any],
+) -> list[Craft]:
+    crafts = []
+    judged = transfer and "K3" in levels
+    for level in levels:
+        if level == "K3" or (level == "K5" and not known.watermark.differentiable):
+            continue
+        stem = name if level == "K1" else f"{name}_{level.lower()}"
+        for target in targets if level == "K1" else targets[:1]:
+            armed = known.armed(method, level)
+            crafts.append(_attack(stem, method, armed, level, eps, (target,), targets, judged, more))
+    members = [target for target in targets if target not in not_in_ensembles]
+    for victim in targets if judged else ():
+        others = tuple(m for m in members if m != victim)
+        if len(others) > 1:
+            crafts.append(_attack(name, method, known.armed(method, "K1"), "K3", eps, others, (victim,), True, more))
+    return crafts
+
+
+def _trade_off(
+    name: str, make: Make, known: Knowledge, target: str, *, eps_255: float, **varied: Sequence[float]
+) -> list[Craft]:
+    """One crafting for each value of each setting, all else as at that budget."""
+    crafts = []
+    for setting, values in varied.items():
+        for value in values:
+            method = make("activation", name, eps_255=float(eps_255), **{setting: value})
+            stem = f"{name}_{setting}{value:g}"
+            craft = _attack(
+                stem, method, known.armed(method, "K1"), "K1", float(eps_255), (target,), (target,), False, {}
+            )
+            row = replace(craft.rows[0], setting={setting: value}, health=False, about=f"{setting} = {value:g}.")
+            crafts.append(replace(craft, rows=(row,)))
+    return crafts
 
 
 def _attack(
@@ -200,17 +246,23 @@ def _attack(
     armed: Evasion,
     level: str,
     eps: float,
-    surrogates: tuple[str, ...],
+    surrogates: Sequence[str],
     targets: Sequence[str],
     transfer: bool,
+    settings: Mapping[str, Any],
 ) -> Craft:
+    surrogates = tuple(surrogates)
     victims = tuple(targets) if surrogates[0] not in targets else surrogates
     if transfer and surrogates[0] in targets:
         victims = (*surrogates, *(t for t in targets if t not in surrogates))
     name = budget_name(stem, eps)
-    row = Row(name, "attack", knowledge=level, about=ABOUT[level], health=True)
-    universal = " One perturbation for all, never crafted on the person." if getattr(method, "universal", False) else ""
-    return Craft(Entry(name, armed, surrogates, victims, eps), "dodge", (replace(row, about=row.about + universal),))
+    about = ABOUT[level]
+    if getattr(method, "universal", False):
+        about += " One perturbation for each half of a batch of people, never crafted on them."
+    if settings:
+        about += " Here " + ", ".join(f"{key} = {value}" for key, value in settings.items()) + "."
+    row = Row(name, "attack", knowledge=level, about=about, health=True, settings=dict(settings))
+    return Craft(Entry(name, armed, surrogates, victims, eps), "dodge", (row,))
 
 
 def _merged(crafts: Sequence[Craft]) -> list[Craft]:
@@ -226,24 +278,26 @@ def _merged(crafts: Sequence[Craft]) -> list[Craft]:
     return list(found.values())
 
 
-def _controls(make: Make, eps: float, targets: Sequence[str], main: bool) -> list[Craft]:
-    """Random sign at every budget; plain dodging at the main one, on each target."""
-    sign = Row(budget_name("random_sign", eps), "control", about=ABOUT["random_sign"])
-    controls = [
-        Craft(Entry(sign.name, make("evasion", "random_sign", eps_255=eps), (), tuple(targets), eps), "dodge", (sign,))
-    ]
-    dodge = Row(budget_name("pgd", eps), "control", about=ABOUT["pgd"])
-    method = make("evasion", "pgd", eps_255=eps)
+def _controls(make: Make, eps: float, targets: Sequence[str], steps: int, main: bool, impersonate: bool) -> list[Craft]:
+    """Random sign at every budget, and for each goal; plain dodging at the main ones, on each target."""
+    sign, everyone = make("evasion", "random_sign", eps_255=eps), tuple(targets)
+    row = Row(budget_name("random_sign", eps), "control", about=ABOUT["random_sign"])
+    controls = [Craft(Entry(row.name, sign, (), everyone, eps), "dodge", (row,))]
+    if impersonate:
+        other = replace(row, name=budget_name("random_sign_impersonate", eps))
+        controls.append(Craft(Entry(other.name, sign, (), everyone, eps), "impersonate", (other,)))
     for target in targets if main else ():
+        dodge = Row(budget_name("pgd", eps), "control", about=ABOUT["pgd"])
+        method = make("evasion", "pgd", eps_255=eps, steps=steps)
         controls.append(Craft(Entry(dodge.name, method, (target,), (target,), eps), "dodge", (dodge,)))
     return controls
 
 
 def with_remarks(craft: Craft) -> Craft:
     """The craft with its controls: the same photos, marked in other ways."""
-    eps = craft.entry.eps_255
+    goal = "_impersonate" if craft.kind == "impersonate" else ""
     more = tuple(
-        Row(budget_name(marking, eps), "control", marking=marking, about=ABOUT[marking], health=False)
+        Row(budget_name(f"{marking}{goal}", craft.entry.eps_255), "control", marking=marking, about=ABOUT[marking])
         for marking in REMARKS
     )
     return replace(craft, rows=(*craft.rows, *more))

@@ -3,8 +3,10 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from attacks.adversarial_watermark import AdversarialWatermark
 from attacks.pgd import PGD
@@ -17,16 +19,17 @@ from experiments.setting import Size
 from experiments.watermark import Design, watermark
 from experiments.watermark_plan import ABOUT, Knowledge, plan
 from facesec_bench.data import Dataset
-from facesec_bench.errors import ConfigError
+from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.records import RunCard, read_strips
 from facesec_bench.runs import Run
 from facesec_bench.targets.toy import ToyTarget
 from facesec_bench.watermarks.dwt_dct_svd import DwtDctSvd
 from facesec_bench.watermarks.spread_spectrum import SpreadSpectrum
+from facesec_bench.watermarks.straight_through import StraightThrough
 
 EVASION = {
-    "pgd": lambda eps_255: PGD(eps_255=eps_255, steps=3),
+    "pgd": lambda eps_255, steps: PGD(eps_255=eps_255, steps=steps),
     "random_sign": lambda eps_255: RandomSign(eps_255=eps_255),
 }
 
@@ -71,7 +74,8 @@ def study(tmp_path, design=None, targets=("a", "b"), **changes):
 def whole(tmp_path_factory):
     """Every level, both goals, all kinds of defences, two targets and the ensemble's third."""
     folder = tmp_path_factory.mktemp("whole")
-    design = Design(far=0.1, fars=(0.2, 0.1), eps_255=(2,), not_in_ensembles=())
+    trade_off = {"eps_255": 2, "keep": (0.5, 0.9)}
+    design = Design(far=0.1, fars=(0.2, 0.1), eps_255=(2,), not_in_ensembles=(), trade_off=trade_off)
     activation = {
         "adversarial_watermark": make("activation", "x"),
         "universal_watermark": make("activation", "x", universal=True),
@@ -105,24 +109,30 @@ def test_every_level_control_and_defence_has_a_row_on_the_first_target(whole):
         f"{stem}_eps2",
     }
     expected |= {f"{stem}_eps4@b", f"{stem}_eps4@c", "universal_watermark_eps4"}
-    expected |= {f"{c}_eps4" for c in ("random_sign", "pgd", "other_message", "other_watermarker")}
-    expected |= {"gaussian_residual_eps4", "jpeg_before_marking_eps4", "random_sign_eps2"}
+    remarked = ("other_message", "other_watermarker", "gaussian_residual", "jpeg_before_marking")
+    expected |= {f"{c}_eps{e}" for c in ("random_sign", *remarked) for e in (2, 4)} | {"pgd_eps4"}
+    expected |= {f"{stem}_keep{k}_eps2" for k in (0.5, 0.9)}
     defences = ("recognise_before_marking", "blur1", "consistency", "marked")
     expected |= {f"{stem}_{how}_{d}_eps4" for how in ("vs", "adaptive") for d in defences}
     assert methods(outcome, "interaction", "a") == expected
-    assert methods(outcome, "target_interaction", "a") == {f"{stem}_impersonate_eps4"}
+    impersonating = {f"{c}_impersonate_eps4" for c in (stem, "random_sign", *remarked)}
+    assert methods(outcome, "target_interaction", "a") == impersonating
 
 
 def test_others_get_the_white_box_and_what_transfers_to_them(whole):
     outcome, _, _ = whole
     found = methods(outcome, "interaction", "b")
     assert {"adversarial_watermark_eps4", "adversarial_watermark_eps4@a", "adversarial_watermark_eps4@a+c"} <= found
-    assert not [name for name in found if "_vs_" in name or "gaussian" in name]
+    assert {"gaussian_residual_eps4", "other_message_eps4", "pgd_eps4"} <= found
+    assert not [name for name in found if "_vs_" in name or "@b" in name]
 
 
 def test_nothing_failed_and_every_row_has_a_card_that_tells_what_it_is(whole):
     outcome, card, _ = whole
     assert not card.failures
+    assert card.methods["adversarial_watermark_eps4@b"]["config"]["steps"] == 3
+    assert card.methods["adversarial_watermark_keep0.5_eps2"]["setting"] == {"keep": 0.5}
+    assert card.methods["adversarial_watermark_keep0.5_eps2"]["config"]["keep"] == 0.5
     names = {key.split("/")[1] for key in outcome.scores} - {"clean"}
     assert names <= set(card.methods)
     assert {card.methods[name]["role"] for name in names} == {"attack", "control", "defence", "adaptive"}
@@ -172,11 +182,24 @@ def test_a_detector_says_what_it_flags_and_what_that_costs(whole):
     assert {f"{measure}/{name}" for measure in ("detection", "false_alarm", "tar_cost")} <= set(scores)
 
 
-def test_pictures_of_the_four_cells_are_kept(whole):
-    _, _, folder = whole
-    strips = [s for s in read_strips(folder / "strips.json") if s.title.startswith("adversarial_watermark_eps4 ")]
-    assert strips and [shot.column for shot in strips[0].shots] == ["Clean", "Perturbed", "Watermarked", "Both"]
-    assert all((folder / shot.path).is_file() for strip in strips for shot in strip.shots)
+def test_every_picture_is_the_one_its_legend_speaks_of(whole):
+    outcome, _, folder = whole
+    strips = read_strips(folder / "strips.json")
+    paths = [shot.path for strip in strips for shot in strip.shots]
+    assert len(strips) > 5 and len(set(paths)) == len(paths)
+    targets, faces = toys("a", "b", "c"), dataset().faces
+    for victim in ("a", "b"):
+        strip = next(s for s in strips if s.title == f"adversarial_watermark_eps4 against {victim}")
+        assert [shot.column for shot in strip.shots] == ["Clean", "Perturbed", "Watermarked", "Both"]
+        key = strip.detail.split(" ")[0]
+        judge = next(r.key for r in outcome.records if r.key.startswith(f"{key}>")).split(">")[1]
+        for shot in strip.shots:
+            with Image.open(folder / shot.path) as picture:
+                chip = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+            shown = torch.cat([chip, faces.images[faces.keys.index(judge)][None]])
+            with torch.no_grad():
+                one, other = targets[victim].embed(shown)
+            assert shot.legend.startswith(f"{float(one @ other):.3f}:"), (victim, shot)
 
 
 def test_same_seed_gives_the_same_scores(tmp_path):
@@ -186,13 +209,70 @@ def test_same_seed_gives_the_same_scores(tmp_path):
     assert first.scores.keys() == second.scores.keys() and first.records == second.records
 
 
-def test_a_watermarker_without_gradient_has_no_row_of_its_own_for_bpda(tmp_path):
-    known = Knowledge({"a": 0.5}, DwtDctSvd(), SpreadSpectrum(), {})
-    crafts = plan(
-        ["a"], {"w": make("activation", "w")}, make, known, levels=("K1", "K5"), impersonate=False, eps_255=(),
-        changes_at={},
-        transfer=False, not_in_ensembles=(),
+def crafts_of(levels, watermark=None, targets=("a",), **changes):
+    known = Knowledge(dict.fromkeys(targets, 0.5), watermark or SpreadSpectrum(), DwtDctSvd(), {"p": torch.ones(32)})
+    settings = {"impersonate": False, "eps_255": (), "changes_at": {}, "transfer": True, "not_in_ensembles": ()}
+    activation = {"w": make("activation", "w")}
+    return known, plan(
+        targets, activation, make, known, levels=levels, trade_off={}, **settings | changes
     )  # fmt: skip
+
+
+def test_each_level_knows_what_it_says_and_no_more():
+    known, crafts = crafts_of(("K1", "K2", "K3", "K4", "K5"), targets=("a", "b", "c"))
+    entries = {c.entry.method: c.entry for c in crafts if c.entry.surrogates == ("a",)}
+    attacks = {name: entries[name].attack for name in ("w_eps4", "w_k2_eps4", "w_k4_eps4", "w_k5_eps4")}
+    assert attacks["w_eps4"].watermark is known.watermark and attacks["w_eps4"].messages is known.messages
+    assert attacks["w_k2_eps4"].watermark is known.watermark and attacks["w_k2_eps4"].messages is None
+    assert attacks["w_k4_eps4"].watermark is known.other and attacks["w_k4_eps4"].messages is None
+    assert isinstance(attacks["w_k5_eps4"].watermark, StraightThrough)
+    ensembles = [c.entry for c in crafts if len(c.entry.surrogates) == 2]
+    assert len(ensembles) == 3 and all(set(e.victims).isdisjoint(e.surrogates) for e in ensembles)
+
+
+def test_without_k3_nobody_unseen_judges():
+    _, crafts = crafts_of(("K1", "K2"), targets=("a", "b", "c"))
+    assert all(c.entry.victims == c.entry.surrogates for c in crafts if c.entry.surrogates)
+
+
+def test_a_budget_between_grey_levels_is_refused():
+    with pytest.raises(ConfigError, match="whole grey levels"):
+        crafts_of(("K1",), eps_255=(2.5,))
+
+
+def test_a_row_that_cannot_be_judged_costs_no_other(tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise FacesecError("no such noise")
+
+    monkeypatch.setattr("facesec_bench.protocols.bits.gaussian_residual", broken)
+    outcome, card = study(tmp_path, targets=("a",))
+    assert card.failures == ["gaussian_residual_eps4: no such noise"]
+    lost = outcome.scores["interaction/gaussian_residual_eps4/a"]
+    assert math.isnan(lost.value) and lost.n == 0
+    assert not math.isnan(outcome.scores["interaction/adversarial_watermark_eps4/a"].value)
+
+
+def test_another_message_is_another_message(tmp_path):
+    seen = {}
+
+    class Noting(SpreadSpectrum):
+        def encode(self, chips, messages):
+            seen.setdefault(len(seen), messages.clone())
+            return super().encode(chips, messages)
+
+        def decode(self, chips):
+            return super().decode(chips)
+
+    study(tmp_path, targets=("a",), watermark=Noting())
+    messages = [m for m in seen.values() if len(m) == len(seen[0])]
+    kinds = {tuple(m.flatten().int().tolist()) for m in messages}
+    assert len(kinds) == 2  # the deployed ones and the others
+    first, second = (torch.tensor(kind).view_as(messages[0]) for kind in kinds)
+    assert (first != second).any(dim=1).all()
+
+
+def test_a_watermarker_without_gradient_has_no_row_of_its_own_for_bpda():
+    _, crafts = crafts_of(("K1", "K5"), watermark=DwtDctSvd())
     assert [c.entry.method for c in crafts if c.rows[0].role == "attack"] == ["w_eps4"]
 
 
@@ -209,7 +289,7 @@ def test_settings_change_with_the_budget_wherever_it_was_named(tmp_path):
     )  # fmt: skip
     _, card = study(tmp_path, design, ("a",), make=noting)
     assert ("adversarial_watermark", {"eps_255": 4.0, "steps": 1}) in asked
-    assert ("adversarial_watermark", {"eps_255": 2, "steps": 2}) in asked
+    assert ("adversarial_watermark", {"eps_255": 2.0, "steps": 2}) in asked
     assert "steps = 2" in card.methods["adversarial_watermark_eps2"]["about"]
 
 
