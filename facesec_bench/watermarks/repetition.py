@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from facesec_bench.errors import ConfigError
@@ -13,7 +14,7 @@ from facesec_bench.interfaces import Watermark
 from facesec_bench.watermarks.messages import check
 
 
-class Repetition:
+class Repetition(nn.Module):
     """A watermarker with a payload of `bits`, each repeated over the bits of another: the repetition code.
 
     Carrier bit i holds payload bit i mod `bits` (interleaved, so that neighbours in the carrier, which may fail
@@ -21,6 +22,9 @@ class Repetition:
     whatever the payload, as it was while a network was trained. A payload bit is read from the signed sum of its
     copies' scores, which weighs each copy by how sure it is. Where the capacity is no multiple, the first bits have one
     copy more.
+
+    It is a torch module that holds the carrier, so that moving it to a device or lending it reaches a carrier that is
+    one too.
 
     Args:
         watermark: the watermarker that carries it; gradients flow if they flow there.
@@ -31,6 +35,7 @@ class Repetition:
     """
 
     def __init__(self, watermark: Watermark, bits: int) -> None:
+        super().__init__()
         if not 1 <= bits <= watermark.bits:
             raise ConfigError(
                 f"repetition: found a payload of {bits} bits, wanted 1 to {watermark.bits}, the capacity of "
@@ -48,14 +53,34 @@ class Repetition:
             ConfigError: a wrong shape, or a message of anything but 0 and 1.
         """
         check(self.name, self.bits, chips, messages)
-        carried, inverted = self._places(messages.device)
-        return self.watermark.encode(chips, (messages[:, carried] - inverted.to(messages)).abs())
+        return self.watermark.encode(chips, self._carried(messages))
+
+    @property
+    def encode_each(self) -> Callable[[Tensor, Sequence[Tensor]], list[Tensor]]:
+        """(B, 3, H, W) and several (B, bits) -> for each what `encode` gives, at once; only where the carrier has it.
+
+        Raises:
+            AttributeError: the carrier marks one message at a time.
+        """
+        at_once: Callable[[Tensor, Sequence[Tensor]], list[Tensor]] = self.watermark.encode_each  # type: ignore[attr-defined]
+
+        def encode_each(chips: Tensor, messages: Sequence[Tensor]) -> list[Tensor]:
+            for message in messages:
+                check(self.name, self.bits, chips, message)
+            return at_once(chips, [self._carried(message) for message in messages])
+
+        return encode_each
 
     def decode(self, chips: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, bits): the signed sum of each bit's copies' scores, positive reads as 1."""
         scores = self.watermark.decode(chips)
         carried, inverted = self._places(scores.device)
         return (scores * (1 - 2 * inverted.to(scores))) @ functional.one_hot(carried, self.bits).to(scores)
+
+    def _carried(self, messages: Tensor) -> Tensor:
+        """(B, bits) -> (B, bits of the carrier)."""
+        carried, inverted = self._places(messages.device)
+        return (messages[:, carried] - inverted.to(messages)).abs()
 
     def _places(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """For each carrier bit: which payload bit it holds, and 1 where it holds it inverted."""

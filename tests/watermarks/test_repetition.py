@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from facesec_bench.errors import ConfigError
+from facesec_bench.search import borrowed
 from facesec_bench.seeds import generator
 from facesec_bench.watermarks.messages import draw
 from facesec_bench.watermarks.repetition import Repetition
@@ -21,6 +22,46 @@ class Notebook:
 
     def decode(self, chips: torch.Tensor) -> torch.Tensor:
         return self.scores
+
+
+class Network(Notebook, torch.nn.Module):
+    """A notebook with a weight, that marks with several messages at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.asked = 0
+
+    def encode(self, chips: torch.Tensor, messages: torch.Tensor) -> torch.Tensor:
+        return chips * self.weight + 0.01 * messages.mean(1)[:, None, None, None]
+
+    def encode_each(self, chips: torch.Tensor, messages: list[torch.Tensor]) -> list[torch.Tensor]:
+        self.asked += 1
+        return [self.encode(chips, message) for message in messages]
+
+
+def test_the_carrier_moves_and_is_lent_with_its_repetition():
+    network = Network()
+    short = Repetition(network, 3)
+    assert isinstance(short, torch.nn.Module) and [*short.parameters()] == [network.weight]
+    with borrowed(short):
+        assert not network.training and not network.weight.requires_grad
+    assert network.training and network.weight.requires_grad
+    short.to("meta")
+    assert network.weight.device.type == "meta"
+    assert Repetition(Notebook(), 3).to("cpu").bits == 3, "a carrier that is no module stays as it is"
+
+
+def test_several_messages_go_at_once_only_where_the_carrier_can():
+    assert getattr(Repetition(Notebook(), 3), "encode_each", None) is None
+    network = Network()
+    short, chips = Repetition(network, 3), torch.rand(2, 3, 8, 8, generator=generator(0, "chips"))
+    messages = [draw(2, 3, generator(i, "messages")) for i in range(3)]
+    marked = short.encode_each(chips, messages)
+    assert network.asked == 1 and len(marked) == 3
+    assert all(torch.equal(m, short.encode(chips, message)) for m, message in zip(marked, messages, strict=True))
+    with pytest.raises(ConfigError, match="notebook_3bit: found messages"):
+        short.encode_each(chips, [torch.zeros(2, 7)])
 
 
 def test_payload_is_interleaved_and_every_second_copy_inverted():
