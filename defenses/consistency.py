@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from facesec_bench.errors import CalibrationError, ConfigError
@@ -79,16 +78,6 @@ class Consistency:
             CalibrationError: the detector was not fitted.
         """
         return ~(similarities >= self._fitted())
-
-    def evaded(self, similarities: Tensor) -> Tensor:
-        """(B,) -> (B,) what an adaptive attack adds to its loss: how far each pair lies below the threshold, else 0.
-
-        Differentiable: the hinge max(0, threshold - similarity).
-
-        Raises:
-            CalibrationError: the detector was not fitted.
-        """
-        return torch.relu(self._fitted() - similarities)
 
     def _fitted(self) -> float:
         if self.threshold is None:

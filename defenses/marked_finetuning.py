@@ -23,7 +23,7 @@ _AT_ONCE = 16
 
 
 class Pairs(NamedTuple):
-    """Training photos with their marked copies and where the recogniser saw them at first.
+    """Training photos with their marked copies and where the recogniser saw them at first, in CPU memory.
 
     Attributes:
         clean: (N, 3, 224, 224).
@@ -85,7 +85,8 @@ class MarkedFinetuning:
 
         Args:
             target: a recogniser that is a torch module.
-            watermark: the watermarker whose marks it shall overlook; it need not be differentiable.
+            watermark: the watermarker whose marks it shall overlook; it need not be differentiable, and runs where the
+                target's weights lie.
             chips: (N, 3, 224, 224) in [0, 1], photos of people who are neither attacked nor used in calibration.
             rng: draws messages, batches and starts; the same seed gives the same weights on the same machine.
 
@@ -108,10 +109,15 @@ class MarkedFinetuning:
         return self._christened(student, target, watermark)
 
     def _train(self, student: FRTarget, pairs: Pairs, rng: torch.Generator) -> None:
+        device = _device(student)
+
         def batches(step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
             rows = torch.randint(len(pairs.marked), (self.batch,), generator=rng, device=rng.device).cpu()
-            marked, anchors = pairs.marked[rows], pairs.anchors[rows % len(pairs.clean)]
-            return pairs.clean[rows % len(pairs.clean)], self._hardened(student, marked, anchors, rng), anchors
+            own = rows % len(pairs.clean)
+            clean, marked, anchors = (
+                part.to(device) for part in (pairs.clean[own], pairs.marked[rows], pairs.anchors[own])
+            )
+            return clean, self._hardened(student, marked, anchors, rng), anchors
 
         def loss(pairs_: tuple[Tensor, Tensor, Tensor]) -> Tensor:
             clean, marked, anchors = pairs_
@@ -149,14 +155,19 @@ class MarkedFinetuning:
 
 @torch.no_grad()
 def prepare(target: FRTarget, watermark: Watermark, chips: Tensor, messages: int, rng: torch.Generator) -> Pairs:
-    """Mark each chip `messages` times and embed it once.
+    """Mark each chip `messages` times and embed it once, a few at a time where the target's weights lie.
 
     Args:
-        chips: (N, 3, 224, 224) in [0, 1].
+        chips: (N, 3, 224, 224) in [0, 1], anywhere.
         messages: marked copies of each.
         rng: draws the messages.
     """
+    device, chips = _device(target), chips.cpu()
     words = draw(messages * len(chips), watermark.bits, rng).to(chips)
     copies = zip(chips.repeat(messages, 1, 1, 1).split(_AT_ONCE), words.split(_AT_ONCE), strict=True)
-    marked = torch.cat([watermark.encode(few, message) for few, message in copies])
-    return Pairs(chips, marked, torch.cat([target.embed(few) for few in chips.split(_AT_ONCE)]))
+    marked = torch.cat([watermark.encode(few.to(device), message.to(device)).cpu() for few, message in copies])
+    return Pairs(chips, marked, torch.cat([target.embed(few.to(device)).cpu() for few in chips.split(_AT_ONCE)]))
+
+
+def _device(target: FRTarget) -> torch.device:
+    return next(cast(nn.Module, target).parameters()).device

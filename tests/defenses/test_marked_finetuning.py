@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 
 from defenses.marked_finetuning import MarkedFinetuning, prepare
@@ -172,6 +173,45 @@ def test_each_copy_has_a_message_of_its_own_and_the_anchor_of_its_photo():
     assert torch.allclose(pairs.anchors, target.embed(chips), atol=1e-6)
     near = (pairs.marked[:, None] - chips[None]).square().flatten(2).mean(2).argmin(1)
     assert torch.equal(near, torch.arange(60) % 20)
+
+
+class Linear(torch.nn.Module):
+    """Embeds along random directions, with no check that would look at a value."""
+
+    name = "linear"
+
+    def __init__(self, device: str):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(4, 3 * 8 * 8, device=device))
+
+    def embed(self, chips: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(chips.flatten(1) @ self.weight.T, dim=1)
+
+
+class Lifter(Patterns):
+    """A watermarker with weights, so that chips and messages must come to them."""
+
+    def __init__(self, device: str):
+        super().__init__()
+        object.__setattr__(self, "weight", torch.ones(self.bits, device=device))
+
+    def encode(self, chips: torch.Tensor, messages: torch.Tensor) -> torch.Tensor:
+        return chips + 0.01 * (messages * self.weight).sum(1)[:, None, None, None]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_photos_stay_in_cpu_memory_and_each_batch_goes_to_the_weights(device, monkeypatch):
+    """Tensors without values: torch refuses to mix their devices as it would real ones, with no card in the machine."""
+    asked = {}
+    monkeypatch.setattr("defenses.marked_finetuning.fit", lambda *a, **k: asked.update(batches=a[1], loss=a[2]))
+    with FakeTensorMode():
+        target, chips = Linear(device), torch.rand(5, 3, 8, 8)
+        pairs = prepare(target, Lifter(device), chips, 2, generator(0))
+        assert {part.device.type for part in pairs} == {"cpu"} and pairs.marked.shape == (10, 3, 8, 8)
+        MarkedFinetuning(batch=3)._train(target, pairs, generator(1))
+        batch = asked["batches"](0, generator(1))
+        assert [part.device.type for part in batch] == [device] * 3
+        assert asked["loss"](batch).device.type == device
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"messages": 0}, {"learning_rate": 0.0}, {"eps_255": 0}])
