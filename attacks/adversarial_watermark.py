@@ -47,6 +47,7 @@ class Losses:
         bit_every: the bit hinge joins every so many steps, with as many times the weight: a decoder may cost more than
             everything else, and bits are seldom in danger.
         consistency: if given, s(h(x'), h(E(x', m))) is held above it: an attack on a check of just that.
+        consistency_weight: of that hinge, relu(consistency - s(h(x'), h(E(x', m)))), which is added to the sum.
     """
 
     activation_margin: float = 0.3
@@ -56,6 +57,7 @@ class Losses:
     bit_weight: float = 0.1
     bit_every: int = 5
     consistency: float | None = None
+    consistency_weight: float = 1.0
 
 
 @dataclass
@@ -74,7 +76,8 @@ class _View:
         before, after = self.surrogate.embed(unmarked), self.surrogate.embed(marked)
         total = self._activation(after) + self.losses.stealth_weight * self._stealth(before)
         if self.losses.consistency is not None:
-            total = total + torch.relu(self.losses.consistency - _cosine(before, after))
+            apart = torch.relu(self.losses.consistency - _cosine(before, after))
+            total = total + self.losses.consistency_weight * apart
         return total
 
     def _activation(self, after: Tensor) -> Tensor:
@@ -136,6 +139,15 @@ class _Dormant:
 
 class AdversarialWatermark:
     """Sign steps with momentum on the three hinges; see `Losses` for the formula.
+
+    Two departures from usual practice in a ball (Madry et al., ICLR 2018): the search starts at the photo itself, where
+    both stealth terms are met, not at a random point; and the last iterate is returned, not the best one seen. Steps
+    shrink to settle at the end; a judge would cost a third more.
+
+    What is differentiated need not be what is judged. RivaGAN runs in bfloat16 while a gradient is taken, where the CPU
+    has that in hardware, so there K1 and K2 (victim and watermarker known; message known or averaged over) follow a
+    forward pass that is rounded. K5 (no gradient through the watermarker) sees it through `StraightThrough`: the exact
+    marks, and the identity backwards.
 
     Args:
         eps_255: L-inf budget in grey levels out of 255, in chip pixels.

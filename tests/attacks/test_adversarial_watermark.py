@@ -80,6 +80,13 @@ def test_consistency_asks_that_both_views_agree():
     assert float(more) == pytest.approx(0.95 - cos(95), abs=1e-5)
 
 
+def test_agreement_weighs_as_much_as_it_is_told():
+    views = view("dodge"), *(view("dodge", consistency=0.95, consistency_weight=weight) for weight in (1.0, 4.0))
+    plain, once, four_times = (float(v.loss(image(5.0), image(100.0))) for v in views)
+    assert once - plain == pytest.approx(0.95 - cos(95), abs=1e-5)
+    assert four_times - plain == pytest.approx(4 * (0.95 - cos(95)), abs=1e-5)
+
+
 def test_bits_join_every_so_many_calls_with_as_many_times_the_weight():
     losses = Losses(bit_weight=0.1, bit_every=3)
     message = torch.zeros(1, 1)
@@ -141,6 +148,20 @@ def test_the_attack_lies_dormant_until_the_mark_comes():
     assert (unmarked >= 0.5).all() and (marked < 0.5).all()
 
 
+class Bent(torch.nn.Module):
+    """Random directions, bent: where its gradient points depends on all pixels of the photo itself."""
+
+    name, digest = "bent", "bent"
+    card = TargetCard(8, 4, "none", "none", "cosine", "none")
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.randn(48, 8, generator=generator(0, "bent"))
+
+    def embed(self, chips):
+        return torch.nn.functional.normalize(torch.sin(3 * (chips.flatten(1) - 0.5) @ self.weight), dim=1)
+
+
 def test_a_universal_change_is_shared_and_never_crafted_on_the_person():
     photos = torch.rand(4, 3, 4, 4, generator=generator(0)).mul(0.4).add(0.3)
     faces = Faces(photos, torch.tensor([0, 1, 2, 3]), tuple("abcd"), tuple("abcd"))
@@ -149,14 +170,19 @@ def test_a_universal_change_is_shared_and_never_crafted_on_the_person():
 
     def change(images: torch.Tensor) -> torch.Tensor:
         shown = Faces(images, faces.identities, faces.keys, faces.names)
-        return attack(shown, aim, [Plane()], [0.5], Adder(), torch.zeros(4, 1), generator(1)) - images
+        return attack(shown, aim, [Bent()], [0.5], Adder(), torch.zeros(4, 1), generator(1)) - images
+
+    def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+        return torch.allclose(a, b, atol=1e-6)
 
     delta = change(photos)
-    assert torch.allclose(delta[0], delta[1], atol=1e-6) and torch.allclose(delta[2], delta[3], atol=1e-6)
-    other = photos.clone()
-    other[0] = 1 - other[0]
-    moved = change(other)
-    assert torch.allclose(moved[0], delta[0], atol=1e-6), "a person's own photo shaped what was put on it"
+    assert same(delta[0], delta[1]) and same(delta[2], delta[3]) and not same(delta[0], delta[2])
+    for person in range(4):
+        other = photos.clone()
+        other[person] = torch.rand(3, 4, 4, generator=generator(2)).mul(0.4).add(0.3)
+        moved, own, far = change(other), person // 2 * 2, 2 - person // 2 * 2
+        assert same(moved[own], delta[own]), "a person's own photo shaped what was put on it"
+        assert not same(moved[far], delta[far]), "the other half was not what it was crafted on"
 
 
 def test_one_person_alone_cannot_have_a_universal_change():
