@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from torch.nn import functional
 from experiments import hidden_batches
 from facesec_bench import distortions, seeds, trained, training
 from facesec_bench.data import Dataset
-from facesec_bench.data.chips import code_version
 from facesec_bench.data.splits import disjoint
 from facesec_bench.errors import ConfigError
 from facesec_bench.interfaces import Faces, FRTarget
@@ -93,8 +91,7 @@ def train_hidden(
     if trained.load(NAME, recipe) is None:
         with run.stage("training"):
             model, curve = trained_networks(design, taught, unseen, run.seed, device)
-        tensors = {name: tensor.half() for name, tensor in model.state_dict().items()}
-        trained.store(NAME, recipe, tensors, curve)
+        trained.store(NAME, recipe, halved(model), curve)
     else:
         run.note("These weights were trained before under the same recipe: the curve and its time are that training's.")
     path = trained.path(NAME, recipe)
@@ -119,8 +116,10 @@ def split(faces: Faces, held_out: float, seed: int) -> tuple[Faces, Faces]:
 
 
 def recipe_of(design: Design, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """All that decides the weights."""
-    code = code_version(sys.modules[__name__], hidden_batches, networks, training, distortions)
+    """All that decides the weights; of this file, what trains and not what judges."""
+    code = trained.code_digest(
+        split, trained_networks, halved, hidden_batches, networks, training, distortions, seeds, disjoint, draw
+    )
     return {**asdict(design), "seed": seed, "data": dataset.digest, "code": code, "torch": torch.__version__}
 
 
@@ -162,6 +161,11 @@ def trained_networks(
         progress=progress,
     )
     return model, curve
+
+
+def halved(model: Networks) -> dict[str, Tensor]:
+    """The weights at half precision, as they are stored."""
+    return {name: tensor.half() for name, tensor in model.state_dict().items()}
 
 
 def watched(model: Networks, chips: Tensor, messages: Tensor, device: torch.device | str) -> dict[str, float]:

@@ -62,6 +62,7 @@ class Judge:
         targets: every target that may be a surrogate, by name.
         examples: photos of each shown row that are kept for the report.
         failed: told of a row that could not be judged.
+        made: what is the same for all craftings; `now` what is the same for all rows of the present one.
     """
 
     faces: Faces
@@ -78,6 +79,7 @@ class Judge:
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None
     failed: Callable[[str], None] = print
     made: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    now: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __call__(self, crafted: Craft, shown: bool) -> Outcome:
         """Craft, keep, and judge one crafting in all its rows."""
@@ -92,6 +94,7 @@ class Judge:
             device=self.device,
         )
         perturbed, outcome = as_kept(chips), Outcome()
+        self.now.clear()
         for row in crafted.rows:
             part = Outcome()
             try:
@@ -239,16 +242,12 @@ class Judge:
     def _once(self, system: System, row: Row, label: str, images: Mapping[str, Tensor]) -> list[Record]:
         """What does not depend on the victim: quality and bits."""
         keys, names = self._who
-        records = watermark_activation.fidelity_records(
-            images,
-            self.sources.images,
-            keys,
-            names,
-            method=label,
-            victim=system.victim,
-            lpips=self.lpips,
-            device=self.device,
-        )
+        arrival = (system.purifier.name if system.purifier else "", str(row.marking == "jpeg_before_marking"))
+        records = [
+            *self._quality(("quality", *arrival, row.marking), self.made, "watermarked", system, images),
+            *self._quality(("quality", *arrival), self.now, "perturbed", system, images),
+            *self._quality(("quality", *arrival, row.marking), self.now, "both", system, images),
+        ]
         if row.marking == "gaussian_residual":
             return records  # nothing was written, so nothing can be read
         watermark, messages = self.carrier(row.marking)
@@ -274,6 +273,26 @@ class Judge:
         if same not in self.made:
             self.made[same] = read("watermarked")
         return records + read("both") + [r._replace(method=label) for r in self.made[same]]
+
+    def _quality(
+        self, key: tuple[str, ...], memory: dict[tuple[str, ...], Any], cell: str, system: System,
+        images: Mapping[str, Tensor],
+    ) -> list[Record]:  # fmt: skip
+        """Quality of one cell; the pixels of some cells are the same for many rows, so they are measured once."""
+        if key not in memory:
+            keys, names = self._who
+            memory[key] = watermark_activation.fidelity_records(
+                images,
+                self.sources.images,
+                keys,
+                names,
+                method="",
+                victim=system.victim,
+                lpips=self.lpips,
+                device=self.device,
+                cells=(cell,),
+            )
+        return list(memory[key])
 
     def _strips(
         self,

@@ -130,8 +130,9 @@ def as_kept(chips: Tensor, paths: dict[int, Path] | None = None) -> Tensor:
     kept = []
     for row, chip in enumerate(chips):
         pixels = (chip.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="PNG")
+        buffer, wanted = io.BytesIO(), bool(paths) and row in (paths or {})
+        # PNG loses nothing at any level; a file that nobody keeps is not worth compressing.
+        Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6 if wanted else 0)
         if paths and row in paths:
             paths[row].parent.mkdir(parents=True, exist_ok=True)
             paths[row].write_bytes(buffer.getvalue())

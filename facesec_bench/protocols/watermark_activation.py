@@ -128,21 +128,23 @@ def fidelity_records(
     victim: str,
     lpips: fidelity.Distance | None,
     device: torch.device | str = "cpu",
+    cells: Sequence[str] = CELLS[1:],
 ) -> list[Record]:
     """Quality of each cell but the clean one against the clean photo: "psnr_<cell>" (dB), "ssim_<cell>", ...
 
     Args:
         kept: by cell, (S, 3, H, W) as kept; the clean cell is not read and may be absent.
         photos: (S, 3, H, W) the clean photos.
+        cells: those to measure; a caller that has seen some already names the others.
 
     Raises:
         ConfigError: a cell is missing.
     """
-    missing = [cell for cell in CELLS[1:] if cell not in kept]
+    missing = [cell for cell in cells if cell not in kept]
     if missing:
-        raise ConfigError(f"{method}: found no images of the cells {missing}; wanted all of {list(CELLS[1:])}.")
+        raise ConfigError(f"{method}: found no images of the cells {missing}; wanted all of {list(cells)}.")
     records = []
-    for cell in CELLS[1:]:
+    for cell in cells:
         found = fidelity.judge(
             kept[cell], photos, keys, identities, method=method, victim=victim, lpips=lpips, device=device
         )
