@@ -61,21 +61,20 @@ class Panel(NamedTuple):
     lines: Sequence[Line]
 
 
-class Dot(NamedTuple):
-    """A point in a cloud, proportions in both directions; hollow unless `filled`."""
+class Path(NamedTuple):
+    """Points joined in their order, proportions in both directions, each with a word beside it."""
 
     label: str
-    x: float
-    y: float
-    filled: bool
-    control: bool = False
+    x: Sequence[float]
+    y: Sequence[float]
+    words: Sequence[str]
 
 
-class Cloud(NamedTuple):
-    """One pair of axes of a grid of points."""
+class PathPanel(NamedTuple):
+    """One pair of axes of a grid of paths."""
 
     title: str
-    dots: Sequence[Dot]
+    paths: Sequence[Path]
 
 
 def heat_map(
@@ -180,12 +179,11 @@ def progress(slug: str, panels: Sequence[Panel], xlabel: str) -> str:
         return _svg(figure, slug)
 
 
-def scatter(slug: str, grid: Sequence[Sequence[Cloud]], xlabel: str, ylabel: str) -> str:
-    """Points in percent, rows of clouds with common axes and one legend below. Returns SVG."""
+def paths(slug: str, grid: Sequence[Sequence[PathPanel]], xlabel: str, ylabel: str) -> str:
+    """Joined points in percent, rows of panels with common axes and one legend below. Returns SVG."""
     from matplotlib import rc_context
 
-    dots = [dot for row in grid for cloud in row for dot in cloud.dots]
-    labels = list(dict.fromkeys(dot.label for dot in sorted(dots, key=lambda dot: dot.control)))
+    labels = list(dict.fromkeys(path.label for row in grid for panel in row for path in panel.paths))
     with rc_context({**_STYLE, "svg.hashsalt": slug}):
         from matplotlib.figure import Figure
 
@@ -196,7 +194,7 @@ def scatter(slug: str, grid: Sequence[Sequence[Cloud]], xlabel: str, ylabel: str
         for i, row in enumerate(grid):
             for j in range(columns):
                 if j < len(row):
-                    _cloud(axes[i][j], row[j], labels, handles)
+                    _paths(axes[i][j], row[j], labels, handles)
                     axes[i][j].set_ylabel(ylabel if j == 0 else "")
                     if i == len(grid) - 1 or j >= len(grid[i + 1]):
                         axes[i][j].tick_params(labelbottom=True)
@@ -207,16 +205,20 @@ def scatter(slug: str, grid: Sequence[Sequence[Cloud]], xlabel: str, ylabel: str
         return _svg(figure, slug)
 
 
-def _cloud(axes: Any, cloud: Cloud, labels: Sequence[str], handles: dict[str, Any]) -> None:
-    for dot in sorted(cloud.dots, key=lambda dot: not dot.control):
-        i = labels.index(dot.label)
-        colour = "#777777" if dot.control else _COLOURS[i % len(_COLOURS)]
+def _paths(axes: Any, panel: PathPanel, labels: Sequence[str], handles: dict[str, Any]) -> None:
+    for path in panel.paths:
+        i = labels.index(path.label)
+        x, y = [100 * value for value in path.x], [100 * value for value in path.y]
         (drawn,) = axes.plot(
-            [100 * dot.x], [100 * dot.y], linestyle="none", marker=_MARKERS[i % len(_MARKERS)], markersize=6,
-            color=colour, markerfacecolor=colour if dot.filled else "white", markeredgewidth=1.2, alpha=0.9,
-        )  # fmt: skip
-        handles.setdefault(dot.label, drawn)
-    axes.set_title(cloud.title, fontsize=10)
+            x, y, color=_COLOURS[i % len(_COLOURS)], marker=_MARKERS[i % len(_MARKERS)], markersize=5, linewidth=1.3
+        )
+        handles.setdefault(path.label, drawn)
+        for k, word in enumerate(path.words):
+            # By turns above and below, so that neighbours do not write over one another.
+            place: dict[str, Any] = {"xytext": (-5, 3), "ha": "right"} if k % 2 else {"xytext": (5, -9), "ha": "left"}
+            axes.annotate(word, (x[k], y[k]), **place, textcoords="offset points", fontsize=8, color="#333333")
+    axes.set_title(panel.title, fontsize=10)
+    axes.margins(0.12)
     axes.grid(color="#e4e4e4", linewidth=0.5)
     axes.axhline(0, color="#999999", linewidth=0.6, zorder=0)
     axes.axvline(0, color="#999999", linewidth=0.6, zorder=0)

@@ -196,9 +196,11 @@ def add_watermark(
 ) -> Path:
     """Add made-up scores, card entries and strips of a watermark study to a fake run's folder, and return it.
 
-    Options: budgets (in 1/255), strips (count), evasion (False drops the run's own attack scores).
+    Options: budgets (in 1/255), strips (count), evasion (False drops the run's own attack scores), keeps (values of the
+    trade-off at the first budget), settings (budget -> what differs there).
     """
     budgets, count = changes.pop("budgets", (2, 4)), changes.pop("strips", 2)
+    keeps, settings = changes.pop("keeps", ()), changes.pop("settings", {})
     card, scores = RunCard.read(folder), read_scores(folder / "scores.json")
     if not changes.pop("evasion", True):
         scores = {key: score for key, score in scores.items() if "/clean/" in key}
@@ -209,12 +211,21 @@ def add_watermark(
         for name, (cells, told) in _marking().items():
             method = f"{name}_eps{eps:g}"
             card.methods[method] = {"title": name, "source": "arXiv 2409.16056", "eps_255": float(eps), "norm": "linf",
-                                    "knowledge": "", "defence": "", "watermark": watermark, **told}  # fmt: skip
+                                    "knowledge": "", "defence": "", "watermark": watermark,
+                                    "settings": settings.get(eps, {}) if told["role"] == "attack" else {},
+                                    "setting": {}, **told}  # fmt: skip
             for victim in victims:
                 surrogates = told.get("surrogates", "")
                 _marked(
                     scores, rng, f"{method}{surrogates}", victim, [min(1.0, x + 0.1 * (eps < 4)) for x in cells], told
                 )
+    for keep in keeps:
+        told = {"role": "attack", "goal": "dodge", "knowledge": "K1", "about": f"keep = {keep:g}."}
+        method = f"adversarial_watermark_keep{keep:g}_eps{budgets[0]:g}"
+        more = {"eps_255": float(budgets[0]), "norm": "linf", "watermark": watermark, "setting": {"keep": keep}}
+        card.methods[method] = {**told, **more}
+        for victim in victims:
+            _marked(scores, rng, method, victim, [1.0, keep**0.5, 1.0, 1.2 * keep - 0.6], told)
     card.write(folder)
     write_scores(folder / "scores.json", scores)
     write_strips(folder / "strips.json", [_strip(folder, i) for i in range(count)])
@@ -232,7 +243,7 @@ def _marking() -> dict[str, tuple[tuple[float, ...], dict[str, str]]]:
         attack: ((1.0, 0.99, 1.0, 0.02), entry("attack", "What the strongest attacker reaches.", knowledge="K1")),
         f"{attack}_k2": ((1.0, 0.97, 1.0, 0.1), entry("attack", "Whether the message must be known.", knowledge="K2")),
         f"{attack}_k5": ((1.0, 0.96, 1.0, 0.6), entry("attack", "Whether E needs a gradient.", knowledge="K5")),
-        f"{attack}_universal": ((1.0, 0.9, 1.0, 0.5), entry("attack", "One delta for every photo.", knowledge="K1")),
+        f"{attack}_universal": ((1.0, 0.9, 1.0, 0.5), entry("attack", "One delta for half of them.", knowledge="K1")),
         f"{attack}_transfer": ((1.0, 0.98, 1.0, 0.8), entry("attack", "Whether the victim is needed.", knowledge="K3",
                                                            surrogates="@dlib_resnet+mobilefacenet")),
         f"{attack}_impersonate": ((0.0, 0.02, 0.0, 0.7), entry("attack", "Being taken for another.", knowledge="K1",

@@ -175,22 +175,89 @@ def test_the_curve_joins_budgets_and_draws_the_cost_dashed(
     assert not any("pgd" in line.label or "impersonate" in line.label for line in panel.lines)
 
 
-def test_one_budget_makes_no_curve_and_the_trade_off_knows_whose_bits_are_lost(
+def test_the_curve_says_where_its_points_were_set_otherwise(tmp_path: Path) -> None:
+    plain = _marked(tmp_path, "plain", strips=0)
+    assert "Settings differ" not in build([plain], tmp_path / "out1", "t").markdown.read_text(encoding="utf-8")
+    tuned = _marked(tmp_path, "tuned", strips=0, settings={2: {"steps": 240, "keep": 0.78}})
+    markdown = build([tuned], tmp_path / "out2", "t").markdown.read_text(encoding="utf-8").replace("\\", "")
+    assert f"Settings differ by budget: 2/255: keep 0.78, steps 240 ({ATTACK}, " in markdown
+    alone = _only(_marked(tmp_path, "alone", strips=0, settings={2: {"steps": 240}}), (ATTACK, "random_sign"))
+    page = build([alone], tmp_path / "out3", "t").html.read_text(encoding="utf-8")
+    assert "Settings differ by budget: 2/255: steps 240. Runs:" in page
+
+
+def _only(run: Path, stems: tuple[str, ...]) -> Path:
+    """The run with the scores of these methods alone, and the clean ones."""
+    scores = read_scores(run / "scores.json")
+    kept = {f"{stem}_eps{eps}" for stem in stems for eps in (2, 4)} | {"clean"}
+    write_scores(run / "scores.json", {key: s for key, s in scores.items() if key.split("/")[1] in kept})
+    return run
+
+
+def test_one_budget_makes_no_curve_and_unvaried_attacks_no_trade_off(tmp_path: Path) -> None:
+    files = build([_marked(tmp_path, budgets=(4,), strips=0)], tmp_path / "out", "t")
+    assert not {"activation-curves", "trade-off"} & {p.stem for p in files.csv}
+
+
+def test_a_trade_off_joins_one_attack_in_the_order_of_its_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: dict[str, list[list[figures.Cloud]]] = {}
-    monkeypatch.setattr(figures, "scatter", lambda slug, grid, *labels: drawn.update({slug: grid}) or "")
-    run = _marked(tmp_path, budgets=(4,), strips=0)
+    drawn: dict[str, list[list[figures.PathPanel]]] = {}
+    monkeypatch.setattr(figures, "paths", lambda slug, grid, *labels: drawn.update({slug: grid}) or "")
+    run = _marked(tmp_path, strips=0, keeps=(0.9, 0.7, 0.8, 1))
     scores = read_scores(run / "scores.json")
-    scores[f"bit_accuracy/{ATTACK}_k2_eps4/sface"] = Score(0.94, 0.9, 0.98, 20)
-    write_scores(run / "scores.json", scores)
     files = build([run], tmp_path / "out", "t")
-    assert "activation-curves" not in {p.stem for p in files.csv}
-    ((cloud,),) = drawn["trade-off"]
-    dots = {dot.label: dot for dot in cloud.dots}
-    assert dots[ATTACK].filled and not dots[f"{ATTACK}_k2"].filled and dots["pgd (control)"].control
-    assert dots[ATTACK].y == scores[f"tar_drop_both/{ATTACK}_eps4/sface"].value
-    assert dots[ATTACK].x == scores[f"tar_drop_perturbed/{ATTACK}_eps4/sface"].value
+    ((panel,),) = drawn["trade-off"]
+    (path,) = panel.paths
+    names = [f"{ATTACK}_keep{keep}_eps2/sface" for keep in (0.7, 0.8, 0.9, 1)]
+    assert panel.title == "sface, marked by rivagan, 2/255" and path.label == f"{ATTACK} (K1) by keep"
+    assert list(path.words) == ["0.7", "0.8", "0.9", "1"]
+    assert list(path.x) == [scores[f"tar_drop_perturbed/{name}"].value for name in names]
+    assert list(path.y) == [scores[f"tar_drop_both/{name}"].value for name in names]
+    rows = _rows(files, "trade-off")
+    assert [(r["Attack"], r["Setting"], r["Knows"]) for r in rows] == [
+        (ATTACK, f"keep {keep}", "K1") for keep in (0.7, 0.8, 0.9, 1)
+    ]
+    for column, measure in (("Cosine perturbed only", "similarity_perturbed"), ("Cosine both", "similarity_both"),
+                            ("Interaction (points)", "interaction"), ("Bit accuracy", "bit_accuracy")):  # fmt: skip
+        assert [float(r[column]) for r in rows] == [scores[f"{measure}/{name}"].value for name in names]
+
+
+def test_points_of_a_trade_off_stand_in_its_table_only_and_are_no_attacks_of_their_own(tmp_path: Path) -> None:
+    run = _marked(tmp_path, strips=0, keeps=(0.7, 0.8))
+    files = build([run], tmp_path / "out", "t")
+    holding = {p.stem for p in files.csv if "_keep" in p.read_text(encoding="utf-8")}
+    assert holding == {"methods"} and "trade-off" in {p.stem for p in files.csv}
+    assert "7 attacks against 1 face recogniser" in files.markdown.read_text(encoding="utf-8")
+    assert "_keep" not in text_summary(run)
+
+
+def test_trade_offs_of_two_runs_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, list[list[figures.PathPanel]]] = {}
+    monkeypatch.setattr(figures, "paths", lambda slug, grid, *labels: drawn.update({slug: grid}) or "")
+    a, b = (_marked(tmp_path, name, strips=0, keeps=(0.7, 0.8)) for name in ("a", "bb"))
+    card = RunCard.read(b)
+    card.fingerprint = "b" * 64
+    card.write(b)
+    build([a, b], tmp_path / "out", "t")
+    ((panel,),) = drawn["trade-off"]
+    assert [path.label for path in panel.paths] == [f"{ATTACK} (K1) by keep [a]", f"{ATTACK} (K1) by keep [b]"]
+
+
+def test_a_white_box_row_is_told_by_its_own_name_and_a_transfer_by_its_surrogates(tmp_path: Path) -> None:
+    run = write_run(tmp_path, target_names=("sface", "dlib_resnet"), transfer=False, examples=0)
+    add_watermark(run, victims=("sface", "dlib_resnet"), budgets=(4,), strips=0)
+    card, scores = RunCard.read(run), read_scores(run / "scores.json")
+    name = f"{ATTACK}_eps4"
+    card.methods[f"{name}@sface"] = {**card.methods[name], "knowledge": "K3"}
+    card.write(run)
+    scores[f"interaction/{name}@sface/dlib_resnet"] = Score(0.1, 0.0, 0.2, 80)
+    write_scores(run / "scores.json", scores)
+    found = methods(read_study([run], ""), ("interaction",), ("attack",))
+    told = {(m.key.surrogates, m.key.victim): m.knowledge for m in found if m.key.method == name}
+    assert told == {
+        (("sface",), "sface"): "K1", (("dlib_resnet",), "dlib_resnet"): "K1", (("sface",), "dlib_resnet"): "K3"
+    }  # fmt: skip
 
 
 def test_bits_are_read_after_every_distortion_beside_the_mark_alone(files: ReportFiles, run: Path) -> None:
@@ -200,10 +267,7 @@ def test_bits_are_read_after_every_distortion_beside_the_mark_alone(files: Repor
     for column, end in (("Unattacked", ""), ("JPEG 90", "_jpeg90"), ("JPEG 75", "_jpeg75"), ("Noise", "_noise")):
         assert float(row[column]) == scores[f"bit_accuracy{end}/{ATTACK}_eps4/sface"].value
     alone = [r for r in rows if r["Method"].startswith("Mark alone")]
-    assert [r["Method"] for r in alone] == [
-        "Mark alone (no perturbation)",
-        "Mark alone (no perturbation) marked by hidden",
-    ]
+    assert [r["Method"] for r in alone] == ["Mark alone (no perturbation)"]
     assert float(alone[0]["JPEG 75"]) == scores[f"bit_accuracy_watermarked_jpeg75/{ATTACK}_eps4/sface"].value
 
 
@@ -215,6 +279,20 @@ def test_a_distortion_that_was_not_measured_is_no_column(tmp_path: Path) -> None
     assert section is not None
     table = next(b for b in section.blocks if getattr(b, "slug", "") == "bit-accuracy")
     assert "Noise" not in table.columns and "JPEG 75" in table.columns  # type: ignore[union-attr]
+
+
+def test_the_mark_alone_is_never_read_behind_a_defence_or_jpeg(tmp_path: Path) -> None:
+    run = _marked(tmp_path, budgets=(4,), strips=0)
+    scores = read_scores(run / "scores.json")
+    for name in ("jpeg_before_marking", f"{ATTACK}_adaptive_jpeg75", "other_watermarker"):
+        for measure in ("bit_accuracy_watermarked", "psnr_watermarked"):
+            scores[f"{measure}/{name}_eps4/sface"] = Score(0.5, 0.4, 0.6, 20)
+    write_scores(run / "scores.json", scores)
+    files = build([run], tmp_path / "out", "t")
+    for slug in ("bit-accuracy", "exact-message", "activation-quality"):
+        assert [r["Method"].startswith("Mark alone") for r in _rows(files, slug)].count(True) == 1
+    pictured = {r["Method"] for r in _rows(files, "activation-quality")}
+    assert not any("jpeg" in name for name in pictured) and "pgd (control)" in pictured
 
 
 def test_quality_of_the_marked_photo_is_told_for_each_cell(files: ReportFiles) -> None:
@@ -244,16 +322,37 @@ def test_the_attack_and_the_defence_are_read_from_a_methods_name(run: Path) -> N
     assert {attacked(m) for m in found} == {(ATTACK, "jpeg75"), (ATTACK, "consistency")}
 
 
-def test_the_summary_states_the_best_attack_with_its_control(tmp_path: Path) -> None:
-    run = _marked(tmp_path, strips=0)
-    _interactions(run, {f"{ATTACK}_eps2": 0.99, f"{ATTACK}_eps4": 0.95, "random_sign_eps4": 0.01, "pgd_eps4": 1.0})
-    markdown = build([run], tmp_path / "out", "t").markdown.read_text(encoding="utf-8")
-    plain = markdown.replace("\\", "")
-    assert (
-        "At 4/255, adversarial_watermark (K1) has an interaction of +95.0 points ([90.0, 100], n=80) on sface" in plain
-    )
+def test_the_headline_is_the_white_box_at_4_255_whatever_else_reached_more(tmp_path: Path) -> None:
+    run = _marked(tmp_path, strips=0, keeps=(0.7,))
+    more = {f"{ATTACK}_k2_eps4": 0.99, f"{ATTACK}_eps2": 0.99, "pgd_eps4": 1.0, f"{ATTACK}_keep0.7_eps2": 1.0}
+    _interactions(run, {f"{ATTACK}_eps4": 0.3, "random_sign_eps4": 0.01, **more})
+    plain = build([run], tmp_path / "out", "t").markdown.read_text(encoding="utf-8").replace("\\", "")
+    told = f"At 4/255, white box (K1), {ATTACK} has an interaction of +30.0 points ([25.0, 35.0], n=80) on sface"
+    assert told in plain and plain.count("has an interaction of") == 1
     assert "random-sign control of the same budget: +1.00 points ([−4.00, 6.00], n=80)" in plain
     assert "7 attacks against 1 face recogniser" in plain
+
+
+def test_the_headline_is_on_the_first_target_of_the_card_and_at_its_smallest_budget(tmp_path: Path) -> None:
+    run = write_run(tmp_path, target_names=("dlib_resnet", "sface"), transfer=False, examples=0)
+    add_watermark(run, victims=("dlib_resnet", "sface"), budgets=(8.5, 6), strips=0, evasion=False)
+    _interactions(run, {f"{ATTACK}_eps6": 1.0})
+    plain = build([run], tmp_path / "out", "t").markdown.read_text(encoding="utf-8").replace("\\", "")
+    (sentence,) = re.findall(r"At \S+, white box \(K1\).*?marked by rivagan", plain)
+    assert sentence.startswith("At 6/255") and " on dlib_resnet " in sentence
+
+
+def test_a_run_without_the_headlines_row_has_no_headline(tmp_path: Path) -> None:
+    run = _marked(tmp_path, strips=0)
+    scores = read_scores(run / "scores.json")
+    write_scores(run / "scores.json", {k: s for k, s in scores.items() if k != f"interaction/{ATTACK}_eps4/sface"})
+    other = _marked(tmp_path, "other", strips=0)
+    card = RunCard.read(other)
+    card.fingerprint = "b" * 64
+    card.write(other)
+    plain = build([run, other], tmp_path / "out", "t").markdown.read_text(encoding="utf-8")
+    assert plain.count("has an interaction of") == 1
+    assert "has an interaction of" not in build([run], tmp_path / "o", "t").markdown.read_text(encoding="utf-8")
 
 
 def test_the_terminal_summary_holds_the_four_cells_and_the_bits(run: Path) -> None:
@@ -304,6 +403,7 @@ def test_broken_strips_are_told_as_the_runs_problem(tmp_path: Path) -> None:
     assert read_study([run], "").unusable
 
 
-def test_the_same_run_gives_the_same_bytes_of_figures(run: Path, tmp_path: Path) -> None:
-    first, second = (build([run], tmp_path / x, "t").html.read_bytes() for x in "ab")
+def test_the_same_run_gives_the_same_bytes_of_figures(tmp_path: Path) -> None:
+    varied = _marked(tmp_path, strips=1, keeps=(0.7, 0.8))
+    first, second = (build([varied], tmp_path / x, "t").html.read_bytes() for x in "ab")
     assert first == second and b"activation-curves" in first and b"trade-off" in first

@@ -8,7 +8,7 @@ from facesec_bench.reporting import labels, numerals
 from facesec_bench.reporting.document import Block, Cell, Row, Section, Table, embolden, merge_equal, words
 from facesec_bench.reporting.grouping import Study
 from facesec_bench.reporting.labels import Label
-from facesec_bench.reporting.sections import activation_curves
+from facesec_bench.reporting.sections import activation_curves, activation_trade_off
 from facesec_bench.reporting.sections.methods import (
     Method,
     blocks,
@@ -31,7 +31,8 @@ READING = (
 )
 KNOWLEDGE = (
     "K1: the attacker holds the recogniser, the watermarker and the message. K2: the message is not known. K3: the "
-    "recogniser is another. K4: the watermarker is another. K5: no gradient through the watermarker."
+    "recogniser is another. K4: neither the watermarker nor the message is known. K5: no gradient through the "
+    "watermarker."
 )
 PAPER = (
     "Not comparable with the paper's numbers: Yao, Jain and Liu, “Adversarial Watermarking for Face Recognition” "
@@ -65,7 +66,8 @@ def section(study: Study) -> Section | None:
     if not found:
         return None
     opening = (words(READING), words(KNOWLEDGE), words(PAPER, style="note"))
-    return Section("Activation by the watermark", (*opening, *found, *activation_curves.blocks_of(study)))
+    drawn = [f for f in (activation_curves.figure(study), activation_trade_off.figure(study)) if f is not None]
+    return Section("Activation by the watermark", (*opening, *found, *drawn))
 
 
 def _table(

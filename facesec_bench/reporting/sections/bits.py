@@ -11,6 +11,9 @@ from facesec_bench.reporting.labels import Label
 from facesec_bench.reporting.sections.methods import Method, blocks, heading_row, kind, methods, opening_cells
 
 _ROLES = ("attack", "control", "adaptive")
+_PICTURED = ("attack", "control")
+_REMADE = "jpeg_before_marking"
+"""The control, for either goal, whose photo is compressed before it is marked: its quality is JPEG's as well."""
 _ALONE = "Mark alone (no perturbation)"
 _READ = {"bit_accuracy": "Bit accuracy", "exact_message": "Exact message"}
 
@@ -40,7 +43,7 @@ def _decoding(study: Study, measure: str) -> Table | None:
     for heading, budgets in blocks(study, found).items():
         same = [m for methods_ in budgets for m in methods_]
         alone = [Row((*_alone(m, heading.watermark), *_cells(m, [marked[d] for d in shown])), "control")
-                 for m in same if _has(m, marked.values())]  # fmt: skip
+                 for m in same if _is_deployed(m) and _has(m, marked.values())]  # fmt: skip
         perturbed = [
             Row((*opening_cells(m), *_cells(m, [both[d] for d in shown])), kind(m))
             for m in same
@@ -58,12 +61,14 @@ def _decoding(study: Study, measure: str) -> Table | None:
 def _quality(study: Study) -> Table | None:
     """Rows: the mark alone, then each method's perturbed photo without and with the mark."""
     cells = [cell for cell in labels.CELLS if cell != "clean"]
-    found = methods(study, [f"{x}_{cell}" for x in labels.PICTURE for cell in cells], _ROLES)
+    every = methods(study, [f"{x}_{cell}" for x in labels.PICTURE for cell in cells], _PICTURED)
+    found = [m for m in every if not m.stem.startswith(_REMADE) and not m.defence]
     rows: list[Row] = []
     for heading, budgets in blocks(study, found).items():
         same = [m for methods_ in budgets for m in methods_]
+        marked = [m for m in same if _is_deployed(m) and _has(m, [f"{x}_watermarked" for x in labels.PICTURE])]
         alone = [Row((*_alone(m, heading.watermark), Cell("marked only"), *_picture(m, "watermarked")), "control")
-                 for m in same if _has(m, [f"{x}_watermarked" for x in labels.PICTURE])]  # fmt: skip
+                 for m in marked]  # fmt: skip
         changed = [
             Row((*opening_cells(m), Cell(labels.CELLS[cell]), *_picture(m, cell)), kind(m))
             for m in same
@@ -75,7 +80,16 @@ def _quality(study: Study) -> Table | None:
         return None
     columns = ("Method", "Knows", "ε", "Photo", *(label.text for label in labels.PICTURE.values()))
     caption = "Image quality against the clean photo, as 8-bit files; the attack owns the difference to the mark alone."
-    return Table("activation-quality", caption, columns, tuple(rows), "", 4, wide=True)
+    note = (
+        "Rows behind a defence and the control with JPEG before the mark are left out: what the purifier or JPEG "
+        "changes would be counted with what the attack changes."
+    )
+    return Table("activation-quality", caption, columns, tuple(rows), note, 4, wide=True)
+
+
+def _is_deployed(method: Method) -> bool:
+    """Whether its merely marked photo is the watermarker's own work: nothing stands before the mark or after it."""
+    return method.role == "attack" and not method.defence
 
 
 def _alone(method: Method, watermark: str) -> tuple[Cell, Cell, Cell]:

@@ -19,7 +19,8 @@ class Method(NamedTuple):
     """A method made on some surrogates, judged by a victim. `key` has no measure.
 
     `role` is "attack", "control", "defence" or "adaptive", `goal` "dodge" or "impersonate", `knowledge` "K1" to "K5" or
-    "", `watermark` the watermarker that judges.
+    "", `watermark` the watermarker that judges. `settings` is what differs from the configured method at this budget,
+    `setting` the one thing that differs along a trade-off; both are mostly empty.
     """
 
     group: Group
@@ -31,6 +32,8 @@ class Method(NamedTuple):
     defence: str
     watermark: str
     about: str
+    settings: Mapping[str, Any]
+    setting: Mapping[str, Any]
 
     @property
     def stem(self) -> str:
@@ -73,28 +76,48 @@ class Heading(NamedTuple):
     digest: str
 
 
-def methods(study: Study, measures: Collection[str], roles: Collection[str], goal: str = "") -> list[Method]:
-    """Every method of these roles (and this goal) that was judged on one of these measures."""
+def methods(
+    study: Study, measures: Collection[str], roles: Collection[str], goal: str = "", varied: bool = False
+) -> list[Method]:
+    """Every method of these roles (and this goal) that was judged on one of these measures.
+
+    Points of a trade-off are variants of one method and no methods of their own: `varied` asks for them, and them only.
+    """
     found: dict[tuple[str, ScoreKey], Method] = {}
     for group, key, _ in study.scores():
         if key.measure in measures and key.method != CLEAN:
             line = key._replace(measure="")
             if (group.label, line) not in found:
                 found[group.label, line] = _method(group, line)
-    return [m for m in found.values() if m.role in roles and goal in ("", m.goal)]
+    return [m for m in found.values() if m.role in roles and goal in ("", m.goal) and bool(m.setting) is varied]
 
 
 def _method(group: Group, key: ScoreKey) -> Method:
-    card = group.card.methods
-    full = f"{key.method}@{'+'.join(key.surrogates)}"
-    told: Mapping[str, Any] = card.get(full) or card.get(key.method) or {}
+    told = _told(group, key)
 
     def text(name: str, default: str = "") -> str:
         return str(told.get(name) or default)
 
     role = text("role", "control" if is_control(key.method) else "attack")
     goal, spent = text("goal", "dodge"), budget(key.method, group.card)
-    return Method(group, key, spent, role, goal, *map(text, ("knowledge", "defence", "watermark", "about")))
+    knowledge, defence, watermark, about = map(text, ("knowledge", "defence", "watermark", "about"))
+    settings, setting = _mapping(told, "settings"), _mapping(told, "setting")
+    return Method(group, key, spent, role, goal, knowledge, defence, watermark, about, settings, setting)
+
+
+def _told(group: Group, key: ScoreKey) -> Mapping[str, Any]:
+    """The card's entry: a transfer's is named with its surrogates, a white box's is not.
+
+    "pgd@sface" is what was made on sface and judged by others, and must not speak for the white box on sface.
+    """
+    card = group.card.methods
+    transferred = {} if key.is_white_box else card.get(f"{key.method}@{'+'.join(key.surrogates)}")
+    return transferred or card.get(key.method) or {}
+
+
+def _mapping(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = told.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def blocks(study: Study, found: Iterable[Method]) -> dict[Heading, list[list[Method]]]:
@@ -147,6 +170,11 @@ def title(method: Method) -> str:
     if method.is_control:
         return "Random sign (control)" if method.stem == CONTROL else f"{method.stem} (control)"
     return method.stem
+
+
+def values(told: Mapping[str, Any]) -> str:
+    """Settings in words: "steps 240, keep 0.78"."""
+    return ", ".join(f"{name} {f'{x:g}' if isinstance(x, float) else x}" for name, x in told.items())
 
 
 def kind(method: Method) -> str:

@@ -101,9 +101,13 @@ def _harmless(study: Study) -> str:
 
 
 def _is_attack(group: Group, key: ScoreKey) -> bool:
-    """Whether a method counts as an attack: by its card's role, and whatever was judged for evasion."""
-    role = (group.card.methods.get(key.method) or {}).get("role") or "attack"
-    return role in ("attack", "adaptive") or key.measure in _VERBS
+    """Whether a method counts as an attack: by its card's role, and whatever was judged for evasion.
+
+    A point of a trade-off is a variant of an attack that is counted already.
+    """
+    told = group.card.methods.get(key.method) or {}
+    role = told.get("role") or "attack"
+    return (role in ("attack", "adaptive") and not told.get("setting")) or key.measure in _VERBS
 
 
 def _toys(study: Study) -> Cell | None:

@@ -1,4 +1,4 @@
-"""Weights that a run trained: how the training went, and what came out on people it never saw.
+"""Weights that a run trained: how the training went, and what came out on held-out people.
 
 Read from scores "training_<measure>_step<N>/<name>/<name>" and from the final ones of the method <name>.
 """
@@ -46,8 +46,8 @@ def section(study: Study) -> Section | None:
     if not curves:
         return None
     opening = words(
-        "Weights that this project trained itself. The curve is watched on some of the held-out photos; no choice was "
-        "made by it, so the figures of the last weights, as stored, are honest ones of people the training never saw."
+        "Weights that a run trained. The curve is taken during the training, on some of the held-out photos; the table "
+        "is of the weights as stored, on held-out people."
     )
     drawn = [_figure(curve, i) for i, curve in enumerate(curves)]
     ends = [table for i, curve in enumerate(curves) if (table := _end(study, curve, i)) is not None]
@@ -101,5 +101,5 @@ def _end(study: Study, curve: _Curve, i: int) -> Table | None:
     if not rows:
         return None
     slug = f"trained-{i}" if i else "trained"
-    caption = f"{curve.name} on people it never saw, as 8-bit files, with 95% intervals."
+    caption = f"{curve.name} on held-out people, as 8-bit files, with 95% intervals."
     return Table(slug, caption, ("Measure", "Held out"), merge_equal(rows))
