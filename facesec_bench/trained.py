@@ -7,10 +7,14 @@ entry.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from safetensors.torch import load as parse
@@ -36,12 +40,22 @@ def path(name: str, recipe: Mapping[str, Any]) -> Path:
     Args:
         name: of what is trained; letters, digits and "_".
         recipe: everything that decides the weights, as JSON can write it: settings, seed, the data's digest, and
-            a digest of the code (`data.chips.code_version`).
+            a digest of the code (`code_digest`).
 
     Raises:
         ConfigError: a name that is no identifier, or a recipe that JSON cannot write.
     """
     return _entry(name, recipe).weights
+
+
+def code_digest(*parts: ModuleType | type | Callable[..., Any]) -> str:
+    """sha256 over what these modules, classes and functions do: their syntax trees without docstrings.
+
+    Comments, layout and docstrings do not count, so that rewording an explanation makes no new weights; a literal, a
+    name or an order does. The same in every Python version that parses them alike.
+    """
+    trees = [_plain(ast.parse(textwrap.dedent(inspect.getsource(part)))) for part in parts]
+    return _sha256(json.dumps(trees).encode())
 
 
 def store(name: str, recipe: Mapping[str, Any], tensors: Mapping[str, Tensor], curve: Curve = ()) -> Path:
@@ -93,6 +107,21 @@ def _sidecar(entry: _Entry) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as lists; empty fields are left out, as versions of Python differ in which they have."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node if not _explains(item)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, _plain(value)) for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return [type(node).__name__, *fields]
+
+
+def _explains(node: Any) -> bool:
+    """Whether this is a string that stands alone: a docstring, of a name too."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _sha256(content: bytes) -> str:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from conftest import made_up_faces
+from experiments.train_hidden import Design, recipe_of
 from facesec_bench import distortions
+from facesec_bench.data import Dataset
 from facesec_bench.errors import AssetError, ConfigError
 from facesec_bench.seeds import generator
 from facesec_bench.watermarks.hidden import PACKAGED, Hidden, Networks
 from facesec_bench.watermarks.messages import draw
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +109,31 @@ def test_it_is_frozen_and_rows_do_not_disturb_one_another(watermark, chips, mess
 
 
 def test_the_packaged_file_is_small_and_its_story_is_told_beside_it(watermark):
-    import hashlib
-    import json
-
     story = json.loads(PACKAGED.with_suffix(".json").read_text(encoding="utf-8"))
     digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
     assert PACKAGED.stat().st_size < 700_000 and story["sha256"] == digest == watermark.digest
     assert {"recipe", "curve", "measured", "licence"} <= set(story) and story["recipe"]["bits"] == watermark.bits == 32
+
+
+def test_the_packaged_weights_are_those_of_the_recipe_as_it_stands():
+    """Red after a change to what trains: run `facesec run experiment=train_hidden`, package what it gives, and tell."""
+    story = json.loads(PACKAGED.with_suffix(".json").read_text(encoding="utf-8"))
+    study = OmegaConf.load(ROOT / "experiments/conf/experiment/train_hidden.yaml").study
+    design = OmegaConf.to_container(study.design)
+    assert design.pop("_target_") == "experiments.train_hidden.Design" and Design(**design) == Design()
+    data = Dataset("synthetic", made_up_faces(), (), story["data_digest"], "none", {})
+    as_packaged = {"torch": story["recipe"]["torch"]}  # another build of torch may round otherwise; it is told
+    assert recipe_of(Design(), data, seed=story["seed"]) | as_packaged == story["recipe"]
+    assert story["curve"][-1]["step"] == story["steps"] == Design().steps
+
+
+def test_the_packaged_story_says_no_more_than_its_people_allow():
+    story = json.loads(PACKAGED.with_suffix(".json").read_text(encoding="utf-8"))
+    for scores in story["measured"].values():
+        for measure, score in scores.items():
+            assert score["low"] <= score["value"] <= score["high"] and score["low"] < score["high"], measure
+            if measure.startswith("bit_accuracy"):
+                assert score["value"] >= (0.9 if "jpeg75" in measure else 0.99)
 
 
 @pytest.mark.parametrize("side", [112, 223])
