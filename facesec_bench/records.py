@@ -128,10 +128,10 @@ class RunCard:
     schema: str = SCHEMA
 
     def write(self, folder: Path) -> None:
-        """Write card.json, replacing it in one step so that a killed run leaves a whole file."""
+        """Write card.json in one step, so that a killed run leaves a whole file; targets and methods keep their order."""
         path = folder / "card.json"
         temporary = path.with_suffix(".json.part")
-        temporary.write_text(json.dumps(asdict(self), indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(self), indent=1, default=str) + "\n", encoding="utf-8")
         temporary.replace(path)
 
     @classmethod
