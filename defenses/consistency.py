@@ -51,7 +51,7 @@ class Consistency:
         are not flagged.
 
         Args:
-            clean_similarities: (n,) cosines of (x, E(x)) for clean photos of people who will not be judged.
+            clean_similarities: (n,) cosines of (x, E(x)) for clean photos that are not judged, best of other people.
 
         Raises:
             CalibrationError: fewer pairs than `least_pairs`, another shape, or a value that is not finite.
