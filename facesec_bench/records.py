@@ -128,7 +128,7 @@ class RunCard:
     schema: str = SCHEMA
 
     def write(self, folder: Path) -> None:
-        """Write card.json in one step, so that a killed run leaves a whole file; targets and methods keep their order."""
+        """Write card.json in one step: a killed run leaves a whole file. Targets and methods keep their order."""
         path = folder / "card.json"
         temporary = path.with_suffix(".json.part")
         temporary.write_text(json.dumps(asdict(self), indent=1, default=str) + "\n", encoding="utf-8")

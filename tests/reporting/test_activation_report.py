@@ -180,7 +180,7 @@ def test_the_curve_says_where_its_points_were_set_otherwise(tmp_path: Path) -> N
     assert "Settings differ" not in build([plain], tmp_path / "out1", "t").markdown.read_text(encoding="utf-8")
     tuned = _marked(tmp_path, "tuned", strips=0, settings={2: {"steps": 240, "keep": 0.78}})
     markdown = build([tuned], tmp_path / "out2", "t").markdown.read_text(encoding="utf-8").replace("\\", "")
-    assert f"Settings differ by budget: 2/255: keep 0.78, steps 240 ({ATTACK}, " in markdown
+    assert f"Settings differ by budget: 2/255: steps 240, keep 0.78 ({ATTACK}, " in markdown
     alone = _only(_marked(tmp_path, "alone", strips=0, settings={2: {"steps": 240}}), (ATTACK, "random_sign"))
     page = build([alone], tmp_path / "out3", "t").html.read_text(encoding="utf-8")
     assert "Settings differ by budget: 2/255: steps 240. Runs:" in page

@@ -100,8 +100,12 @@ def test_every_ensemble_of_a_method_shares_one_row_of_the_heat_map(
     files, page, _ = _report(tmp_path / "out", run)
     names, victims, cells, _ = drawn["transfer-dodging"]
     assert [n for n in names if n.startswith("pgd")] == [
-        "pgd @ dlib_resnet", "pgd @ effnet_arcface", "pgd @ mobilefacenet", "pgd @ sface", "pgd @ ensemble"
-    ]  # fmt: skip
+        "pgd @ sface",
+        "pgd @ dlib_resnet",
+        "pgd @ mobilefacenet",
+        "pgd @ effnet_arcface",
+        "pgd @ ensemble",
+    ]  # the order of the card
     scores = read_scores(run / "scores.json")
     members = {"sface": "dlib_resnet+mobilefacenet", "effnet_arcface": "sface+dlib_resnet+mobilefacenet"}
     for victim, who in members.items():
