@@ -43,6 +43,7 @@ class Design:
         transfer: whether other targets judge, and leave-one-out ensembles are built.
         not_in_ensembles: targets that never sit in an ensemble, such as weak ones.
         message_length: payload in bits, repeated over the watermarker's own; None for all of them.
+        distortions: whether the bits of attacked photos are also read after JPEG, resizing and noise.
         calibration_share: share of identities kept apart for calibration only; 0 calibrates on all clean pairs.
     """
 
@@ -57,6 +58,7 @@ class Design:
     transfer: bool = True
     not_in_ensembles: Sequence[str] = ()
     message_length: int | None = None
+    distortions: bool = True
     calibration_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -143,6 +145,8 @@ def watermark(
     first = next(iter(activation))
     main = next(i for i, c in enumerate(crafts) if c.rows[0].role == "attack")
     crafts = [with_remarks(c) if _is_plain(c, first) else c for c in crafts]
+    if not design.distortions:
+        crafts = [replace(c, rows=tuple(replace(row, health=False) for row in c.rows)) for c in crafts]
     with run.stage("defences"):
         kinds = Defences(purifier or {}, detector or {}, robust or {}, training)
         unaware, adaptive = add_defences(
