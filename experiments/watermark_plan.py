@@ -155,7 +155,8 @@ def plan(
     Args:
         eps_255: budgets beside the configured one.
         changes_at: budget -> settings that `make` changes there, to be told.
-        trade_off: {"eps_255": budget, setting: values}: the first activation with one setting varied; empty for none.
+        trade_off: {"eps_255": budget, setting: values}: the first activation with one setting varied (and others
+            fixed, where they have one value); empty for none.
 
     Raises:
         ConfigError: no activation is configured, or one has no budget, or one that is not a whole number of levels.
@@ -223,19 +224,18 @@ def _levels(
     return crafts
 
 
-def _trade_off(
-    name: str, make: Make, known: Knowledge, target: str, *, eps_255: float, **varied: Sequence[float]
-) -> list[Craft]:
-    """One crafting for each value of each setting, all else as at that budget."""
+def _trade_off(name: str, make: Make, known: Knowledge, target: str, *, eps_255: float, **settings: Any) -> list[Craft]:
+    """One crafting for each value of each setting that has several; settings with one value hold for all of them."""
     crafts = []
-    for setting, values in varied.items():
-        for value in values:
-            method = make("activation", name, eps_255=float(eps_255), **{setting: value})
+    fixed = {key: value for key, value in settings.items() if not isinstance(value, Sequence)}
+    for setting, values in settings.items():
+        for value in values if setting not in fixed else ():
+            method = make("activation", name, eps_255=float(eps_255), **fixed, **{setting: value})
             stem = f"{name}_{setting}{value:g}"
             craft = _attack(
-                stem, method, known.armed(method, "K1"), "K1", float(eps_255), (target,), (target,), False, {}
+                stem, method, known.armed(method, "K1"), "K1", float(eps_255), (target,), (target,), False, fixed
             )
-            row = replace(craft.rows[0], setting={setting: value}, health=False, about=f"{setting} = {value:g}.")
+            row = replace(craft.rows[0], setting={setting: value}, health=False, about=_told({setting: value} | fixed))
             crafts.append(replace(craft, rows=(row,)))
     return crafts
 
@@ -260,9 +260,13 @@ def _attack(
     if getattr(method, "universal", False):
         about += " One perturbation for each half of a batch of people, never crafted on them."
     if settings:
-        about += " Here " + ", ".join(f"{key} = {value}" for key, value in settings.items()) + "."
+        about += f" Here {_told(settings)}"
     row = Row(name, "attack", knowledge=level, about=about, health=True, settings=dict(settings))
     return Craft(Entry(name, armed, surrogates, victims, eps), "dodge", (row,))
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in settings.items()) + "."
 
 
 def _merged(crafts: Sequence[Craft]) -> list[Craft]:

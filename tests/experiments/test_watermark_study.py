@@ -74,7 +74,7 @@ def study(tmp_path, design=None, targets=("a", "b"), **changes):
 def whole(tmp_path_factory):
     """Every level, both goals, all kinds of defences, two targets and the ensemble's third."""
     folder = tmp_path_factory.mktemp("whole")
-    trade_off = {"eps_255": 2, "keep": (0.5, 0.9)}
+    trade_off = {"eps_255": 2, "keep": (0.5, 0.9), "steps": 2}
     design = Design(far=0.1, fars=(0.2, 0.1), eps_255=(2,), not_in_ensembles=(), trade_off=trade_off)
     activation = {
         "adversarial_watermark": make("activation", "x"),
@@ -133,6 +133,7 @@ def test_nothing_failed_and_every_row_has_a_card_that_tells_what_it_is(whole):
     assert card.methods["adversarial_watermark_eps4@b"]["config"]["steps"] == 3
     assert card.methods["adversarial_watermark_keep0.5_eps2"]["setting"] == {"keep": 0.5}
     assert card.methods["adversarial_watermark_keep0.5_eps2"]["config"]["keep"] == 0.5
+    assert card.methods["adversarial_watermark_keep0.5_eps2"]["config"]["steps"] == 2
     names = {key.split("/")[1] for key in outcome.scores} - {"clean"}
     assert names <= set(card.methods)
     assert {card.methods[name]["role"] for name in names} == {"attack", "control", "defence", "adaptive"}
