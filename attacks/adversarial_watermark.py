@@ -73,7 +73,10 @@ class _View:
 
     def loss(self, unmarked: Tensor, marked: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, 3, H, W) -> (B,) activation and stealth hinges."""
-        before, after = self.surrogate.embed(unmarked), self.surrogate.embed(marked)
+        return self.judged(self.surrogate.embed(unmarked), self.surrogate.embed(marked))
+
+    def judged(self, before: Tensor, after: Tensor) -> Tensor:
+        """The same from the embeddings of both, (B, D)."""
         total = self._activation(after) + self.losses.stealth_weight * self._stealth(before)
         if self.losses.consistency is not None:
             apart = torch.relu(self.losses.consistency - _cosine(before, after))
@@ -115,10 +118,11 @@ class _Dormant:
             seen = quantised(self.purifier(seen), 256)
         total = torch.zeros(len(images), device=images.device)
         drawn = self.messages()
+        befores = [view.surrogate.embed(seen) for view in self.views]  # once, however many messages are drawn
         for message, encoded in zip(drawn, self._encoded(seen, drawn), strict=True):
             marked = quantised(encoded, 256)
-            for view in self.views:
-                total = total + view.loss(seen, marked) / len(self.views)
+            for view, before in zip(self.views, befores, strict=True):
+                total = total + view.judged(before, view.surrogate.embed(marked)) / len(self.views)
             total = total + self._bits(marked, message)
         self.calls += 1
         return total / len(drawn)
