@@ -72,7 +72,7 @@ def watermark(
     dataset: Dataset,
     targets: dict[str, FRTarget],
     *,
-    activation: Mapping[str, Activation],
+    activation: Mapping[str, Activation] | None = None,
     watermark: Watermark,
     other_watermark: Watermark,
     make: Make,
@@ -98,6 +98,8 @@ def watermark(
     Raises:
         ConfigError: a design that cannot be; see the message.
     """
+    if not activation:
+        raise ConfigError("Found no activation, wanted at least one: activation=[adversarial_watermark]")
     targets = _chosen(targets, design.targets)
     for network in (watermark, other_watermark, lpips):
         if isinstance(network, torch.nn.Module):
