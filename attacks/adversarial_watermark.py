@@ -22,7 +22,6 @@ from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget, Purifier, Watermark
 from facesec_bench.search import Objective, SignStep, borrowed, minimise
-from facesec_bench.spaces import PixelBall
 from facesec_bench.watermarks.messages import draw
 from facesec_bench.watermarks.straight_through import StraightThrough
 
@@ -135,7 +134,9 @@ class _Dormant:
         return [self.watermark.encode(seen, message) for message in drawn]
 
     def _bits(self, marked: Tensor, message: Tensor) -> Tensor:
-        if not self.losses.bit_weight or self.calls % self.losses.bit_every:
+        # Through BPDA decoding has no gradient, so there would be nothing to follow.
+        blind = isinstance(self.watermark, StraightThrough)
+        if blind or not self.losses.bit_weight or self.calls % self.losses.bit_every:
             return torch.zeros(len(marked), device=marked.device)
         hinge = torch.relu(1 - self.watermark.decode(marked) * (2 * message - 1)).mean(dim=1)
         return self.losses.bit_weight * self.losses.bit_every * hinge
@@ -234,7 +235,7 @@ class AdversarialWatermark:
             images = faces.images[on]
             # One perturbation lives in the ball around mid-grey, shifted by a half.
             grey = torch.full_like(images[:1], 0.5)
-            space = PixelBall(grey, self.eps_255 / 255)
+            space = ball(grey, eps_255=self.eps_255)
             loss = objective(on)
 
             def over_all(shifted: Tensor, images: Tensor = images, loss: Objective = loss) -> Tensor:

@@ -79,7 +79,7 @@ def list_(
     for name, found in chosen.items():
         table = Table(title=name, title_justify="left", title_style="bold", expand=False)
         for column in ("name", "what", "licence", "needs"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", no_wrap=column == "name")  # a name is there to be copied
         for entry, about in found.items():
             table.add_row(entry, *(escape(about.get(key, "")) for key in ("title", "licence", "needs")))
         console.print(table)

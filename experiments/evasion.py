@@ -89,17 +89,7 @@ def evasion(
     entries = plan_study(list(targets), evasion, make, design)
     run.card.methods = method_cards(entries, run.card.methods)
     outcome = Outcome()
-    setting = prepare(
-        run,
-        dataset,
-        targets,
-        outcome,
-        size=size,
-        fars=sorted({*design.fars, design.far}, reverse=True),
-        calibration_share=design.calibration_share,
-        store=store,
-        device=device,
-    )
+    setting = prepare(run, dataset, targets, outcome, design, size, store, device)
     roles, clean = setting.roles, setting.clean
     thresholds = {name: found.threshold(design.far) for name, found in setting.calibrations.items()}
     _describe(run, dataset, roles, design, setting.apart)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +45,22 @@ class Size:
     batch_size: int = 16
 
 
+class Rates(Protocol):
+    """The part of a design that says how thresholds are set; see `experiments.evasion.Design`."""
+
+    @property
+    def far(self) -> float:
+        """The false accept rate at which success is judged."""
+
+    @property
+    def fars(self) -> Sequence[float]:
+        """Other rates that are calibrated."""
+
+    @property
+    def calibration_share(self) -> float:
+        """Share of identities kept apart for calibration; 0 calibrates on all clean pairs."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """What stays fixed while methods change.
@@ -68,10 +85,8 @@ def prepare(
     dataset: Dataset,
     targets: Mapping[str, FRTarget],
     outcome: Outcome,
-    *,
+    design: Rates,
     size: Size,
-    fars: Sequence[float],
-    calibration_share: float,
     store: CalibrationStore,
     device: torch.device | str,
 ) -> Setting:
@@ -81,7 +96,8 @@ def prepare(
         ConfigError: a calibration share beside a data set that comes with a split.
         DataError: too few identities with enough photos.
     """
-    calibration_data, among, apart = _split(dataset, calibration_share, run.seed)
+    calibration_data, among, apart = _split(dataset, design.calibration_share, run.seed)
+    fars = sorted({*design.fars, design.far}, reverse=True)
     roles = assign(
         dataset.faces,
         seed=run.seed,

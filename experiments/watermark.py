@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.setting import Setting, Size, budget, budget_name, prepare
 from experiments.watermark_defences import Defences, add_defences, fail
 from experiments.watermark_judge import Judge, System, label_of, victims_of
-from experiments.watermark_plan import ABOUT, Craft, Knowledge, Level, Make, Row, plan, with_remarks
+from experiments.watermark_plan import ABOUT, Armed, Craft, Knowledge, Level, Make, Row, plan, with_remarks
 from facesec_bench.data import Dataset
 from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.interfaces import Activation, FRTarget, Purifier, Watermark
@@ -112,17 +112,7 @@ def watermark(
             "Try watermark@other_watermark=spread_spectrum (or dwt_dct_svd)."
         )
     outcome = Outcome()
-    setting = prepare(
-        run,
-        dataset,
-        targets,
-        outcome,
-        size=size,
-        fars=sorted({*design.fars, design.far}, reverse=True),
-        calibration_share=design.calibration_share,
-        store=store,
-        device=device,
-    )
+    setting = prepare(run, dataset, targets, outcome, design, size, store, device)
     changes_at = {float(eps): changes for eps, changes in (design.changes_at or {}).items()}
     make = _changing(make, changes_at)
     activation = {
@@ -273,7 +263,9 @@ def cards(
 
 
 def _card(crafted: Craft, row: Row, known_cards: Mapping[str, dict[str, Any]], known: Knowledge) -> dict[str, Any]:
-    plain = max((name for name in known_cards if _begins(row.name, name)), key=len, default="")
+    # Where a defence leaves nothing but plain dodging, the attack that knows it is PGD.
+    named = "pgd" if row.role == "adaptive" and not isinstance(crafted.entry.attack, Armed) else row.name
+    plain = max((name for name in known_cards if _begins(named, name)), key=len, default="")
     other = row.marking == "other_watermarker"
     return (
         {"title": row.about or row.name, "source": ""}

@@ -156,21 +156,23 @@ class Judge:
                 far=self.far,
             )
             outcome.records += found + self._cost(row, victim, label, found)
-            once = once or self._once(system, row, label, images)
+            once = once or self._once(system, row, images)
             outcome.records += [r._replace(method=label, target=victim) for r in once]
             if shown and victim == victims[0]:
                 outcome.strips += self._strips(system, label, crafted, images, embedded)
 
     def _cells(self, system: System, marking: Marking, perturbed: Tensor) -> dict[str, Tensor]:
-        """The images that the system looks at, cell by cell, as kept."""
-        key = system.purifier.name if system.purifier else ""
-        if ("cells", key, marking) not in self.made:
-            clean = self._arrived(system, marking, self.sources.images)
-            self.made["cells", key, marking] = clean, self._marked(marking, clean, "clean")
-        clean, watermarked = self.made["cells", key, marking]
-        arrived = self._arrived(system, marking, perturbed)
-        both = self._marked(marking, arrived, "perturbed")
-        return {"clean": clean, "perturbed": arrived, "watermarked": watermarked, "both": both}
+        """The images that the system sees, cell by cell, as kept; systems that receive and mark alike share them."""
+        found = {}
+        for memory, upload, marked, chips in (
+            (self.made, "clean", "watermarked", self.sources.images),
+            (self.now, "perturbed", "both", perturbed),
+        ):
+            if ("images", *_arrival(system, marking), marking) not in memory:
+                arrived = self._arrived(system, marking, chips)
+                memory["images", *_arrival(system, marking), marking] = arrived, self._marked(marking, arrived, upload)
+            found[upload], found[marked] = memory["images", *_arrival(system, marking), marking]
+        return {cell: found[cell] for cell in CELLS}
 
     def _arrived(self, system: System, marking: Marking, chips: Tensor) -> Tensor:
         if marking == "jpeg_before_marking":  # in all four cells, or JPEG's own effect would pass for the mark's
@@ -202,15 +204,12 @@ class Judge:
         found = {}
         for cell in CELLS:
             seen = {"watermarked": "clean", "both": "perturbed"}.get(cell, cell) if system.recognise_first else cell
-            key = ("embedded", system.name, system.victim, marking, seen)
-            if seen in ("clean", "watermarked"):  # the same for every attack
-                if key not in self.made:
-                    self.made[key] = self._embed(system, images[seen])
-                found[cell] = self.made[key]
-            elif seen in found:
-                found[cell] = found[seen]
-            else:
-                found[cell] = self._embed(system, images[seen])
+            memory = self.made if seen in ("clean", "watermarked") else self.now
+            by = _arrival(system, marking) if seen in ("clean", "perturbed") else (*_arrival(system, marking), marking)
+            key = ("embedded", system.target.name, system.victim, seen, *by)
+            if key not in memory:
+                memory[key] = self._embed(system, images[seen])
+            found[cell] = memory[key]
         return found
 
     def _embed(self, system: System, images: Tensor) -> Tensor:
@@ -230,64 +229,68 @@ class Judge:
 
     def _cost(self, row: Row, victim: str, label: str, found: list[Record]) -> list[Record]:
         """What the defence costs clean accuracy, pair by pair: "tar_cost"."""
-        plain = self.made.setdefault(("tar_clean", victim), {})
         rates = {r.key: r for r in found if r.measure == "tar_clean"}
-        if row.defence and not plain:  # the undefended row failed, and said so
-            return []
         if not row.defence:
-            plain.update({key: r.value for key, r in rates.items()})
+            if row.marking == "deployed":  # a control may change the clean photos too
+                self.made.setdefault(("tar_clean", victim), {}).update({key: r.value for key, r in rates.items()})
+            return []
+        plain = self.made.get(("tar_clean", victim))
+        if not plain:  # the undefended row failed, and said so
             return []
         return [r._replace(measure="tar_cost", value=plain[key] - r.value) for key, r in rates.items()]
 
-    def _once(self, system: System, row: Row, label: str, images: Mapping[str, Tensor]) -> list[Record]:
-        """What does not depend on the victim: quality and bits."""
-        keys, names = self._who
-        arrival = (system.purifier.name if system.purifier else "", str(row.marking == "jpeg_before_marking"))
+    def _once(self, system: System, row: Row, images: Mapping[str, Tensor]) -> list[Record]:
+        """What does not depend on the victim: quality and bits, each measured once for the same pixels."""
+        same = (*_arrival(system, row.marking), row.marking)
         records = [
-            *self._quality(("quality", *arrival, row.marking), self.made, "watermarked", system, images),
-            *self._quality(("quality", *arrival), self.now, "perturbed", system, images),
-            *self._quality(("quality", *arrival, row.marking), self.now, "both", system, images),
+            *self._quality(("quality", *same), self.made, "watermarked", images),
+            *self._quality(("quality", *_arrival(system, row.marking)), self.now, "perturbed", images),
+            *self._quality(("quality", *same, "both"), self.now, "both", images),
         ]
         if row.marking == "gaussian_residual":
             return records  # nothing was written, so nothing can be read
-        watermark, messages = self.carrier(row.marking)
-        after = tuple(bits.DISTORTIONS) if row.health else ("",)
+        bits_of = ("bits", *same, str(row.health))
+        return [
+            *records,
+            *self._bits(bits_of, self.made, "watermarked", row, images),
+            *self._bits(bits_of, self.now, "both", row, images),
+        ]
 
-        def read(cell: str) -> list[Record]:
-            return bits.health(
+    def _bits(
+        self,
+        key: tuple[str, ...],
+        memory: dict[tuple[str, ...], Any],
+        cell: str,
+        row: Row,
+        images: Mapping[str, Tensor],
+    ) -> list[Record]:
+        if key not in memory:
+            watermark, messages = self.carrier(row.marking)
+            memory[key] = bits.health(
                 watermark,
                 images,
                 messages,
-                keys,
-                names,
-                method=label,
-                victim=system.victim,
+                *self._who,
+                method="",
+                victim="",
                 seed=self.seed,
                 batch_size=self.batch_size,
                 device=self.device,
                 cells=(cell,),
-                after=after,
+                after=tuple(bits.DISTORTIONS) if row.health else ("",),
             )
-
-        same = ("bits", system.purifier.name if system.purifier else "", row.marking, str(row.health))
-        if same not in self.made:
-            self.made[same] = read("watermarked")
-        return records + read("both") + [r._replace(method=label) for r in self.made[same]]
+        return list(memory[key])
 
     def _quality(
-        self, key: tuple[str, ...], memory: dict[tuple[str, ...], Any], cell: str, system: System,
-        images: Mapping[str, Tensor],
-    ) -> list[Record]:  # fmt: skip
-        """Quality of one cell; the pixels of some cells are the same for many rows, so they are measured once."""
+        self, key: tuple[str, ...], memory: dict[tuple[str, ...], Any], cell: str, images: Mapping[str, Tensor]
+    ) -> list[Record]:
         if key not in memory:
-            keys, names = self._who
             memory[key] = watermark_activation.fidelity_records(
                 images,
                 self.sources.images,
-                keys,
-                names,
+                *self._who,
                 method="",
-                victim=system.victim,
+                victim="",
                 lpips=self.lpips,
                 device=self.device,
                 cells=(cell,),
@@ -319,6 +322,11 @@ class Judge:
             detail = f"{self.sources.keys[i]} · threshold {threshold:.3f}"
             strips.append(Strip("activation", f"{label} against {system.victim}", detail, tuple(shots)))
         return strips
+
+
+def _arrival(system: System, marking: Marking) -> tuple[str, str]:
+    """What happens to a photo before it is recognised or marked; equal ones give equal pixels."""
+    return (system.purifier.name if system.purifier else "", str(marking == "jpeg_before_marking"))
 
 
 def victims_of(crafted: Craft, row: Row) -> tuple[str, ...]:

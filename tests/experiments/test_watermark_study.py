@@ -16,12 +16,14 @@ from defenses.blur import Blur
 from defenses.consistency import Consistency
 from defenses.marked_finetuning import MarkedFinetuning
 from experiments.setting import Size
-from experiments.watermark import Design, watermark
-from experiments.watermark_plan import ABOUT, Knowledge, plan
+from experiments.watermark import Design, cards, watermark
+from experiments.watermark_judge import Judge
+from experiments.watermark_plan import ABOUT, Craft, Knowledge, Row, plan
 from facesec_bench.data import Dataset
 from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.protocols.calibration import CalibrationStore
-from facesec_bench.records import RunCard, read_strips
+from facesec_bench.protocols.crafting import Entry
+from facesec_bench.records import Record, RunCard, read_strips
 from facesec_bench.runs import Run
 from facesec_bench.targets.toy import ToyTarget
 from facesec_bench.watermarks.dwt_dct_svd import DwtDctSvd
@@ -183,6 +185,20 @@ def test_a_detector_says_what_it_flags_and_what_that_costs(whole):
     assert {f"{measure}/{name}" for measure in ("detection", "false_alarm", "tar_cost")} <= set(scores)
 
 
+def test_what_a_defence_costs_is_measured_against_the_photo_as_it_is():
+    judge = object.__new__(Judge)
+    judge.made = {}
+
+    def cost(row: Row, accepted: float) -> list[float]:
+        found = [Record("p>q", "p", row.name, "a", "tar_clean", accepted)]
+        return [record.value for record in judge._cost(row, "a", row.name, found)]
+
+    assert not cost(Row("attack", "attack"), 1.0)
+    assert not cost(Row("control", "control", marking="jpeg_before_marking"), 0.0)
+    assert cost(Row("vs", "defence", defence="blur"), 0.0) == [1.0]
+    assert cost(Row("vs", "defence", defence="blur"), 1.0) == [0.0]
+
+
 def test_every_picture_is_the_one_its_legend_speaks_of(whole):
     outcome, _, folder = whole
     strips = read_strips(folder / "strips.json")
@@ -275,6 +291,16 @@ def test_another_message_is_another_message(tmp_path):
 def test_a_watermarker_without_gradient_has_no_row_of_its_own_for_bpda():
     _, crafts = crafts_of(("K1", "K5"), watermark=DwtDctSvd())
     assert [c.entry.method for c in crafts if c.rows[0].role == "attack"] == ["w_eps4"]
+
+
+def test_a_card_names_the_attack_that_ran():
+    known, crafts = crafts_of(("K1",))
+    cards_of = {"w": {"title": "the attack"}, "pgd": {"title": "plain dodging"}}
+    armed = crafts[0].entry.attack
+    for attack, title in ((armed, "the attack"), (PGD(eps_255=4), "plain dodging")):
+        row = Row("w_adaptive_d_eps4", "adaptive", defence="d")
+        craft = Craft(Entry(row.name, attack, ("a",), ("a",), 4.0), "dodge", (row,))
+        assert cards([craft], cards_of, known)[row.name]["title"] == title
 
 
 def test_settings_change_with_the_budget_wherever_it_was_named(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from fake_run import write_run
 
 from facesec_bench.errors import ConfigError
-from facesec_bench.records import Score, read_scores, write_scores
+from facesec_bench.records import RunCard, Score, read_scores, write_scores
 from facesec_bench.reporting import ReportFiles, build, figures, text_summary
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | *a* $b_c$ \\d {e} 50%"
@@ -219,6 +219,15 @@ def _tags(page: str) -> set[str]:
     parser = _Page()
     parser.feed(page)
     return set(parser.tags)
+
+
+def test_a_run_took_as_long_as_its_study_and_not_the_sum_of_nested_stages(tmp_path: Path) -> None:
+    run = write_run(tmp_path, examples=0)
+    card = RunCard.read(run)
+    card.seconds = {"study": 100.0, "attack": 90.0, "score": 5.0}
+    card.write(run)
+    _, page, _ = _report(tmp_path / "out", run)
+    assert "1 min 40 s" in page and "3 min 15 s" not in page
 
 
 def test_the_same_runs_give_the_same_bytes_within_five_seconds(

@@ -53,7 +53,8 @@ def _run_row(label: str, run: Run, card: RunCard | None, problem: str = "") -> R
 
 
 def _total(card: RunCard) -> float:
-    return float(card.seconds["total"]) if "total" in card.seconds else float(sum(card.seconds.values()))
+    # "study" holds the other stages; older or unfinished cards may lack it.
+    return float(card.seconds["study"]) if "study" in card.seconds else float(sum(card.seconds.values()))
 
 
 def _targets(study: Study) -> Table | None:
