@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -48,6 +49,7 @@ def run(context: typer.Context) -> None:
         raise typer.Exit(1) from None
 
     crashed = True
+    signal.signal(signal.SIGTERM, _as_interrupt)  # a scheduler's kill also closes the run's card
     try:
         runner.main()
         crashed = False
@@ -62,6 +64,10 @@ def run(context: typer.Context) -> None:
             os.environ.pop("FACESEC_SWEEP", None)  # a later run of this process is no job of this sweep
     if runner.failures:
         raise typer.Exit(1)
+
+
+def _as_interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -86,6 +87,11 @@ class Session:
         run.card.write(folder)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
         write_skipped(folder / "skipped.csv", dataset.skipped)
+        print(
+            f"{self.resolved['name']}: {len(dataset.faces)} photos of {run.card.data['n_identities']} people, "
+            f"targets {', '.join(targets)}; writing to {folder}",
+            file=sys.stderr,
+        )
         try:
             self._study(run, dataset, targets, study, tracker)
         except BaseException as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.setting import Setting, Size, budget, budget_name, prepare
 from experiments.watermark_defences import Defences, add_defences, fail
 from experiments.watermark_judge import Judge, System, label_of, victims_of
-from experiments.watermark_plan import ABOUT, Armed, Craft, Knowledge, Level, Make, Row, plan, with_remarks
+from experiments.watermark_plan import ABOUT, Armed, Craft, Knowledge, Level, Make, Row, budgets, plan, with_remarks
 from facesec_bench.data import Dataset
 from facesec_bench.errors import ConfigError, FacesecError
 from facesec_bench.interfaces import Activation, FRTarget, Purifier, Watermark
@@ -98,13 +98,18 @@ def watermark(
     Raises:
         ConfigError: a design that cannot be; see the message.
     """
-    if not activation:
-        raise ConfigError("Found no activation, wanted at least one: activation=[adversarial_watermark]")
+    activation = activation or {}
+    budgets(activation, design.eps_255, design.trade_off or {})
     targets = _chosen(targets, design.targets)
     for network in (watermark, other_watermark, lpips):
         if isinstance(network, torch.nn.Module):
             network.to(device)
     if design.message_length is not None:
+        if not 1 <= design.message_length <= watermark.bits:
+            raise ConfigError(
+                f"Found study.design.message_length={design.message_length}, wanted 1 to {watermark.bits}, what "
+                f"{watermark.name} carries (null for all of it)."
+            )
         watermark = Repetition(watermark, design.message_length)
     if other_watermark.digest == watermark.digest:
         raise ConfigError(

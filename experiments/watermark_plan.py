@@ -161,13 +161,7 @@ def plan(
     Raises:
         ConfigError: no activation is configured, or one has no budget, or one that is not a whole number of levels.
     """
-    if not activation:
-        raise ConfigError("Found no activation, wanted at least one: activation=[adversarial_watermark]")
-    budgets = {name: budget(method) for name, method in activation.items()}
-    if None in budgets.values():
-        raise ConfigError("Found an activation without eps_255, wanted a budget: images are compared at equal ones.")
-    plain = [float(eps) for eps in budgets.values() if eps is not None]
-    whole_levels([*plain, *eps_255, *([trade_off["eps_255"]] if trade_off else [])], "activation")
+    plain = budgets(activation, eps_255, trade_off)
     crafts: list[Craft] = []
     for (name, method), eps in zip(activation.items(), plain, strict=True):
         more = changes_at.get(eps, {})
@@ -194,6 +188,24 @@ def plan(
     return _merged(crafts) + [
         c for eps in used for c in _controls(make, eps, targets, steps, eps in plain, impersonate and eps in plain)
     ]
+
+
+def budgets(
+    activation: Mapping[str, Activation], eps_255: Sequence[float], trade_off: Mapping[str, Any]
+) -> list[float]:
+    """The configured budget of each activation, in their order; cheap, so that a study can ask before it calibrates.
+
+    Raises:
+        ConfigError: no activation is configured, or one has no budget, or one that is not a whole number of levels.
+    """
+    if not activation:
+        raise ConfigError("Found no activation, wanted at least one: activation=[adversarial_watermark]")
+    found = [budget(method) for method in activation.values()]
+    plain = [eps for eps in found if eps is not None]
+    if len(plain) < len(found):
+        raise ConfigError("Found an activation without eps_255, wanted a budget: images are compared at equal ones.")
+    whole_levels([*plain, *eps_255, *([trade_off["eps_255"]] if trade_off else [])], "activation")
+    return plain
 
 
 def _levels(
