@@ -10,7 +10,7 @@ Conventions that hold everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -142,6 +142,40 @@ class Evasion(Protocol):
 
     def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
         """Perturbed chips (B, 3, 224, 224) in [0, 1], within the method's own budget around `faces.images`."""
+        ...
+
+
+Latent = Mapping[str, Tensor]
+"""Where an image generator stands: layer name -> (B, ...), one row per image. What a layer is, its generator says."""
+
+
+class ImageGenerator(Protocol):
+    """Latents to images: the config group `generator`. A torch module, so that its weights can be tuned.
+
+    Attributes:
+        resolution: side R of its images in pixels.
+        digest: sha256 of weights and settings; enters the run's fingerprint.
+    """
+
+    name: str
+    resolution: int
+    digest: str
+
+    def draw(self, count: int, rng: torch.Generator) -> dict[str, Tensor]:
+        """A random latent of every layer for `count` images, on the generator's device; its keys are the layers, in
+        order from coarse to fine. Layers that are only offsets are drawn as zeros."""
+        ...
+
+    def mean(self, count: int, rng: torch.Generator) -> dict[str, Tensor]:
+        """Where an inversion starts: as `draw`, with what decides identity at the centre of its distribution."""
+        ...
+
+    def synthesise(self, latent: Latent) -> Tensor:
+        """A latent of every layer -> (B, 3, R, R) RGB in [0, 1], differentiable in the latent and the weights.
+
+        Raises:
+            ValueError: a missing or unknown layer, or a wrong shape.
+        """
         ...
 
 
