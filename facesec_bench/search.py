@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,29 @@ class Rule(Protocol):
     def step(self, params: Tensor, gradient_at: GradientAt) -> Tensor:
         """The next parameters, before projection. Gradients may be asked for anywhere and more than once."""
         ...
+
+
+@runtime_checkable
+class Narrowing(Protocol):
+    """A rule whose memory can shrink to some of the images."""
+
+    def keep(self, active: Tensor) -> None:
+        """The search goes on with the images where `active`, (B,) bool, holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """A search of some of the images: what `minimise` takes, for them alone."""
+
+    objectives: Sequence[Objective]
+    space: Space
+    penalty: Callable[[Tensor], Tensor] | None = None
+    until: Callable[[Tensor], Tensor] | None = None
+
+
+Narrow = Callable[[Tensor], Part]
+"""Rows (k,) of the first batch -> the search of these images only."""
 
 
 @contextmanager
@@ -82,8 +106,10 @@ def minimise(
     steps: int,
     rng: torch.Generator,
     *,
+    penalty: Callable[[Tensor], Tensor] | None = None,
     judge: Objective | None = None,
     until: Callable[[Tensor], Tensor] | None = None,
+    narrow: Narrow | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Search `space` for images of low `objective`; images do not influence one another.
@@ -93,53 +119,74 @@ def minimise(
         rule: how a gradient becomes a move.
         steps: number of moves, at least 0.
         rng: draws the start; a stochastic objective or rule holds its own generator.
+        penalty: (B, ...) parameters -> (B,), added to the objective: what a space's own parameters cost.
         judge: (B, 3, H, W) -> (B,); if given, each image's best visited parameters by this score are returned, the
             start included (one more forward pass a step), and otherwise the last ones.
         until: (B, 3, H, W) -> (B,) bool; an image for which it holds stops moving, and the search ends when all do.
+        narrow: gives the search of some of the images; with `until`, images that stopped are then no longer computed.
+            Without it they are computed and left where they are.
         progress: called as progress(moves done, steps).
 
     Returns:
         Parameters of the space, (B, ...), detached; `space.render` makes them images.
 
     Raises:
-        ConfigError: `steps` is negative.
+        ConfigError: `steps` is negative, or `narrow` comes with `judge` or without `until`.
         TargetError: a loss is not (B,), or a gradient is missing, NaN or infinite.
     """
     if steps < 0:
         raise ConfigError(f"minimise: found steps = {steps}, wanted 0 or more.")
-    parts = [objective] if callable(objective) else list(objective)
+    if narrow is not None and (judge is not None or until is None):
+        raise ConfigError("minimise: `narrow` drops images that `until` stops; wanted `until` with it and no `judge`.")
+    if narrow is not None and not isinstance(rule, Narrowing):
+        raise ConfigError(f"minimise: found {type(rule).__name__}, wanted a rule with `keep`, such as AdamStep.")
+    now = Part(_parts(objective), space, penalty, until)
     rule.reset()
     params = space.project(space.start(rng)).detach()
     best = _Best(judge, params, space) if judge else None
+    whole, rows = params, torch.arange(len(params), device=params.device)
     for done in range(steps):
-        active = None if until is None else ~_verdict(until, space.render(params))
+        active = None if now.until is None else ~_verdict(now.until, now.space.render(params))
         if active is not None and not active.any():
             break
-        moved = space.project(rule.step(params, lambda at: _gradient(parts, space, at))).detach()
+        if narrow is not None and active is not None and not active.all():
+            whole = whole.index_copy(0, rows, params)
+            rows, params = rows[active], params[active]
+            rule.keep(active)  # type: ignore[attr-defined]
+            now, active = narrow(rows), None
+        moved = now.space.project(rule.step(params, partial(_gradient, now))).detach()
         params = moved if active is None else torch.where(_rows(active, moved), moved, params)
         if best:
             best.see(params)
         if progress:
             progress(done + 1, steps)
-    return best.params if best else params
+    return best.params if best else whole.index_copy(0, rows, params)
 
 
-def _gradient(parts: Sequence[Objective], space: Space, params: Tensor) -> Tensor:
-    """The gradient, at `params`, of each image's own loss averaged over `parts`.
+def _parts(objective: Objective | Sequence[Objective]) -> list[Objective]:
+    return [objective] if callable(objective) else list(objective)
+
+
+def _gradient(now: Part, params: Tensor) -> Tensor:
+    """The gradient, at `params`, of each image's own loss averaged over the objectives, and of its penalty.
 
     Summed over images: the mean would scale an image's gradient by the size of its batch.
     """
     total = torch.zeros_like(params)
-    for part in parts:
+    for part in now.objectives:
         leaf = params.detach().requires_grad_(True)
         with torch.enable_grad():
-            losses = part(space.render(leaf))
+            losses = part(now.space.render(leaf))
             if losses.shape != (len(params),):
                 raise TargetError(f"An objective gave {tuple(losses.shape)} for {len(params)} images, wanted one each.")
             if not losses.requires_grad:
                 raise TargetError("No gradient reaches the image: a target breaks it; attack it by transfer instead.")
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
-        total += gradient / len(parts)
+        total += gradient / len(now.objectives)
+    if now.penalty is not None:
+        leaf = params.detach().requires_grad_(True)
+        with torch.enable_grad():
+            total += torch.autograd.grad(now.penalty(leaf).sum(), leaf)[0]
     finite = total.isfinite().flatten(1).all(1)
     if not finite.all():
         rows = (~finite).nonzero().flatten().tolist()
@@ -201,6 +248,10 @@ class SignStep:
         """Forget the momentum."""
         self.memory = None
 
+    def keep(self, active: Tensor) -> None:
+        """Keep the momentum of these images only."""
+        self.memory = None if self.memory is None else self.memory[active]
+
     def point(self, params: Tensor) -> Tensor:
         """Where the gradient is taken."""
         if not self.look_ahead or self.memory is None:
@@ -218,6 +269,41 @@ class SignStep:
         """Move against the sign of the accumulated gradient."""
         self.memory = self.accumulate(gradient_at(self.point(params)))
         return params - self.size * self.memory.sign()
+
+
+@dataclass
+class AdamStep:
+    """Adam (Kingma and Ba, ICLR 2015, Algorithm 1) on each coordinate, so images do not influence one another.
+
+    Attributes:
+        size: the learning rate, in the space's own units.
+        betas: decay of the two moments.
+        epsilon: added to the root of the second.
+    """
+
+    size: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    moments: tuple[Tensor, Tensor] | None = field(default=None, init=False)
+    done: int = field(default=0, init=False)
+
+    def reset(self) -> None:
+        """Forget both moments."""
+        self.moments, self.done = None, 0
+
+    def keep(self, active: Tensor) -> None:
+        """Keep the moments of these images only."""
+        if self.moments is not None:
+            self.moments = self.moments[0][active], self.moments[1][active]
+
+    def step(self, params: Tensor, gradient_at: GradientAt) -> Tensor:
+        """One step against the bias-corrected first moment over the root of the second."""
+        gradient, (b1, b2) = gradient_at(params), self.betas
+        m, v = self.moments or (torch.zeros_like(params), torch.zeros_like(params))
+        m, v = b1 * m + (1 - b1) * gradient, b2 * v + (1 - b2) * gradient.square()
+        self.moments, self.done = (m, v), self.done + 1
+        first, second = m / (1 - b1**self.done), v / (1 - b2**self.done)
+        return params - self.size * first / (second.sqrt() + self.epsilon)
 
 
 @dataclass

@@ -1,11 +1,9 @@
-"""Spaces: what an attack may change, and how it becomes an image (see `interfaces.Space`).
-
-`PixelBall` is the first; latent and makeup spaces keep the same three verbs.
-"""
+"""Spaces: what an attack may change, and how it becomes an image (see `interfaces.Space`): pixels, or latents."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from facesec_bench.errors import ConfigError
+from facesec_bench.interfaces import Latent
 
 
 def linf_radius(eps_255: float) -> float:
@@ -110,3 +109,73 @@ def project_l2(params: Tensor, origin: Tensor, radius: float) -> Tensor:
 def _shrink(length: Tensor, radius: Tensor | float) -> Tensor:
     """The factor, at most 1, that brings `length` to `radius`; 1 for a zero length."""
     return (radius / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1.0)
+
+
+@dataclass(frozen=True)
+class LatentWalk:
+    """A walk from a latent, over some of its layers: parameters are the change, in units of each layer.
+
+    Parameters are (B, P), the free layers' changes side by side, each divided by its layer's unit: so one step size
+    serves layers of different scale, and the squared length of the parameters is the latent regulariser.
+
+    Attributes:
+        origin: the latent where the walk begins, (B, ...) a layer.
+        free: names of the layers that move; the others stay.
+        picture: a latent of every layer -> (B, 3, H, W) in [0, 1], differentiable.
+        units: what counts as one unit of a layer; a layer that is not named has 1.
+        reach: the greatest root mean square of the parameters of an image, or None for no bound.
+
+    Raises:
+        ConfigError: a free layer that the latent does not have, none at all, or a unit or reach that is not positive.
+    """
+
+    origin: Latent
+    free: Sequence[str]
+    picture: Callable[[Latent], Tensor]
+    units: Mapping[str, float | Tensor] | None = None
+    reach: float | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [layer for layer in self.free if layer not in self.origin]
+        if unknown or not self.free or len(set(self.free)) < len(self.free):
+            raise ConfigError(
+                f"LatentWalk: found free layers {list(self.free)}, wanted some of {list(self.origin)}, each once."
+            )
+        if self.reach is not None and not self.reach > 0:
+            raise ConfigError(f"LatentWalk: found reach {self.reach}, wanted above 0, or null for no bound.")
+        for layer, unit in (self.units or {}).items():
+            if not bool((torch.as_tensor(unit) > 0).all()):
+                raise ConfigError(f"LatentWalk: found a unit of {layer} that is not above 0.")
+
+    def start(self, rng: torch.Generator) -> Tensor:
+        """(B, P): no change."""
+        first = self.origin[self.free[0]]
+        width = sum(math.prod(self.origin[layer].shape[1:]) for layer in self.free)
+        return torch.zeros(len(first), width, dtype=first.dtype, device=first.device)
+
+    def latent(self, params: Tensor) -> dict[str, Tensor]:
+        """(B, P) -> the latent of every layer."""
+        found, begin = dict(self.origin), 0
+        for layer in self.free:
+            origin = self.origin[layer]
+            end = begin + math.prod(origin.shape[1:])
+            unit = (self.units or {}).get(layer, 1.0)
+            found[layer] = origin + unit * params[:, begin:end].view_as(origin)
+            begin = end
+        return found
+
+    def render(self, params: Tensor) -> Tensor:
+        """(B, P) -> (B, 3, H, W) in [0, 1]."""
+        return self.picture(self.latent(params))
+
+    def project(self, params: Tensor) -> Tensor:
+        """Shorten an image's change to `reach`."""
+        if self.reach is None:
+            return params
+        limit = self.reach * math.sqrt(params.shape[1])
+        return params * _shrink(params.norm(dim=1), limit)[:, None]
+
+    def rows(self, rows: Tensor, picture: Callable[[Latent], Tensor]) -> LatentWalk:
+        """The walk of some of the images, drawn by `picture`; units must not differ from image to image."""
+        origin = {layer: tensor[rows] for layer, tensor in self.origin.items()}
+        return LatentWalk(origin, self.free, picture, self.units, self.reach)
