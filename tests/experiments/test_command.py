@@ -192,6 +192,22 @@ def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     assert {f"interaction/{name}_eps4/sface" for name in ("random_sign", "pgd", "other_message")} <= set(scores)
 
 
+def test_a_terminated_run_closes_its_card(tmp_path):
+    """As a scheduler ends it: SIGTERM, in the middle of the study."""
+    slow = [argument.replace("steps=4", "steps=100000") for argument in TINY]
+    environment = os.environ | {"FACESEC_RESULTS": str(tmp_path), "FACESEC_OFFLINE": "1"}
+    command = [sys.executable, "-m", "experiments.cli", "run", *slow, "tracking=none"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline()
+        process.terminate()
+        rest = process.communicate(timeout=120)[1]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert str(folder) in said
+    card = RunCard.read(folder)
+    assert (process.returncode, card.status, card.error) == (130, "failed", "interrupted")
+    assert "Traceback" not in rest
+
+
 def test_a_target_name_that_would_break_paths_and_keys_is_refused(facesec, monkeypatch):
     monkeypatch.setattr("facesec_bench.data.synthetic.Synthetic.__call__", lambda self: None)
     result = facesec("run", "experiment=calibrate", "target=[toy]", "targets.toy.name=../a@b")

@@ -334,11 +334,16 @@ def test_payload_may_be_shorter_than_the_carrier(tmp_path):
         ({"activation": {}}, "activation"),
         ({"robust": {"marked": MarkedFinetuning()}}, "training"),
         ({"design": Design(targets=("nobody",))}, "nobody"),
+        ({"design": Design(eps_255=(2.5,))}, "2.5"),
+        ({"design": Design(trade_off={"eps_255": 300, "keep": [0.6, 0.9]})}, "300"),
+        ({"design": Design(message_length=33)}, "study.design.message_length=33"),
     ],
 )
 def test_a_design_that_cannot_be_is_refused_in_words(tmp_path, changes, told):
     with pytest.raises(ConfigError, match=told):
         study(tmp_path, **changes)
+    # Said before the first minutes are spent; what trains is only looked at with the photos in hand.
+    assert not (tmp_path / "calibrations").exists() or told == "training"
 
 
 def test_levels_are_checked():
