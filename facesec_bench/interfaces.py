@@ -10,7 +10,7 @@ Conventions that hold everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -154,12 +154,19 @@ class ImageGenerator(Protocol):
 
     Attributes:
         resolution: side R of its images in pixels.
+        landmarks: where the five landmarks of CHIP_LANDMARKS lie in its images on average, as (x, y) pixels.
         digest: sha256 of weights and settings; enters the run's fingerprint.
     """
 
     name: str
     resolution: int
+    landmarks: tuple[tuple[float, float], ...]
     digest: str
+
+    def units(self) -> dict[str, float]:
+        """How much one step in each layer is: the standard deviation, over random latents, of the layer or of what an
+        offset is added to."""
+        ...
 
     def draw(self, count: int, rng: torch.Generator) -> dict[str, Tensor]:
         """A random latent of every layer for `count` images, on the generator's device; its keys are the layers, in
@@ -176,6 +183,15 @@ class ImageGenerator(Protocol):
         Raises:
             ValueError: a missing or unknown layer, or a wrong shape.
         """
+        ...
+
+
+class Guidance(Protocol):
+    """What a cloak shall look like: the config group `guidance`."""
+
+    def bind(self, originals: Tensor, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
+        """(B, 3, 224, 224) photos as they were -> the loss of their cloaks, (B, 3, 224, 224) -> (B,), lower is nearer
+        to what was asked for. `rng` serves guidance that looks at random views."""
         ...
 
 
