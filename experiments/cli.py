@@ -17,6 +17,7 @@ from rich.table import Table
 
 from experiments.catalogue import entries, groups
 from experiments.cli_assets import app as assets_app
+from experiments.cli_protect import protect
 from facesec_bench.errors import FacesecError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(assets_app, name="assets")
+app.command()(protect)
 console = Console()
 
 

@@ -1,0 +1,310 @@
+"""Protect photos: cloak every face and say, of the file as written, which recognisers still see the person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.protect_judges import Judge
+from experiments.protect_plan import Job
+from facesec_bench.data.align import make_chip
+from facesec_bench.data.detection import Face
+from facesec_bench.data.every_face import EveryFace
+from facesec_bench.data.paste import eye_distance, lay_on
+from facesec_bench.data.photo_file import encode, is_lossless, open_photo
+from facesec_bench.data.read import LeftOut, Pixels, decode, read_content
+from facesec_bench.errors import DataError, TargetError
+from facesec_bench.files import write_atomically
+from facesec_bench.goals import Aim
+from facesec_bench.interfaces import CHIP_SIZE, Evasion, Faces
+from facesec_bench.search import borrowed
+from facesec_bench.seeds import generator
+
+LEAST_EYES_PX = 16.0
+"""Faces with less between the eyes are left alone: one photo pixel then stands for over three of the chip on which a
+cloak is made, and what a recogniser would see of it is mostly lost."""
+ITSELF = "this photo, unprotected"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One recogniser's similarity between a face and another photo, before and after.
+
+    Attributes:
+        target: the recogniser.
+        role: "used to craft" or "held out".
+        against: what the face is compared with: ITSELF or a file's name.
+        person: "self" where that shows the same person, "other" where it shows the one to be taken for.
+        crafted_on: whether the method was shown that photo.
+        before: cosine of the untouched face; after: of the face in the written file.
+        threshold: taken for one person at or above it.
+    """
+
+    target: str
+    role: str
+    against: str
+    person: Literal["self", "other"]
+    crafted_on: bool
+    before: float
+    after: float
+    threshold: float
+
+    @property
+    def matched(self) -> bool:
+        """Whether the written file is taken for that person."""
+        return self.after >= self.threshold
+
+    @property
+    def matched_before(self) -> bool:
+        """Whether the untouched face was."""
+        return self.before >= self.threshold
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """What became of one face.
+
+    Attributes:
+        box: x, y, width, height in pixels of the upright photo.
+        eyes_px: distance between the eyes.
+        left_alone: why the face was not changed; empty where it was.
+        found_again: whether the detector finds the face in the written file; else it was judged where it had been.
+        rms_255: root mean square change of the chip, as cut from the written file, in grey levels.
+        seconds: time to make the cloak.
+    """
+
+    box: tuple[float, ...]
+    eyes_px: float
+    left_alone: str = ""
+    found_again: bool = False
+    rms_255: float = 0.0
+    seconds: float = 0.0
+    comparisons: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What became of one photo.
+
+    Attributes:
+        written: the file, or None where there is none; `refused` then says why.
+        reason: a short fixed word of a refusal, as in skipped.csv.
+        notes: what was done to the file beside the faces, in words.
+    """
+
+    source: str
+    written: str | None = None
+    reason: str = ""
+    refused: str = ""
+    notes: tuple[str, ...] = ()
+    faces: tuple[FaceResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class OtherPhoto:
+    """Another photo of the person, or one of the person to be taken for: its file's name and its (3, 224, 224) chip."""
+
+    name: str
+    chip: Tensor
+
+
+@dataclass
+class _Found:
+    """A face while it is worked on: its chip when it was still untouched, and the references that show its person."""
+
+    face: Face
+    chip: NDArray[np.uint8]
+    references: list[OtherPhoto] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def large(self) -> bool:
+        return eye_distance(self.face.landmarks) >= LEAST_EYES_PX
+
+
+class Protector:
+    """Protects one photo after the other.
+
+    Args:
+        judges: recognisers; those not held out are the surrogates on which the method crafts.
+        people: strangers, one photo each, for methods that want decoys.
+        references: other photos of the person; the first one is shown to the method, all judge. Without one the method
+            is shown the photo itself.
+        victim: the person to be taken for; None to dodge.
+        exif, quality, kind: as `photo_file.encode` and `photo_file.open_photo` take them.
+    """
+
+    def __init__(
+        self,
+        method: Evasion,
+        judges: Sequence[Judge],
+        people: Faces,
+        finder: EveryFace,
+        *,
+        references: Sequence[OtherPhoto] = (),
+        victim: OtherPhoto | None = None,
+        exif: Literal["keep", "drop"] = "keep",
+        quality: int = 95,
+        kind: Literal["keep", "png"] = "keep",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.method, self.judges, self.people, self.finder = method, judges, people, finder
+        self.references, self.victim = references, victim
+        self.exif: Literal["keep", "drop"] = exif
+        self.kind: Literal["keep", "png"] = kind
+        self.quality, self.seed, self.device = quality, seed, device
+
+    def __call__(self, job: Job) -> PhotoResult:
+        """Protect one photo. What is wrong with the photo is in the result; what is wrong with the method is raised."""
+        try:
+            photo = open_photo(read_content(job.source), self.kind)
+            found = self._find(photo.pixels)
+        except LeftOut as refusal:
+            reason, detail, _ = refusal.remark
+            return PhotoResult(job.name, reason=reason, refused=detail)
+        pixels = photo.pixels
+        for number, one in enumerate(found):
+            if one.large:
+                pixels = self._cloaked(pixels, one, f"{job.name}#{number}")
+        if not any(one.large for one in found):
+            faces = tuple(self._result(one, None) for one in found)
+            widest = max(eye_distance(one.face.landmarks) for one in found)
+            detail = f"the largest face has {widest:.0f} px between the eyes, wanted {LEAST_EYES_PX:.0f}"
+            return PhotoResult(job.name, reason="face_too_small", refused=detail, faces=faces)
+        write_atomically(job.target, encode(photo, pixels, quality=self.quality, exif=self.exif))
+        notes = photo.notes if self.exif == "keep" else (*photo.notes, "EXIF (with the place), XMP and text dropped")
+        if not is_lossless(photo):
+            notes = (*notes, f"compressed anew at quality {self.quality}: pixels beside the faces change a little too")
+        if any(_overlap(a, b) for i, a in enumerate(found) for b in found[:i] if a.large and b.large):
+            notes = (*notes, "faces overlap: each was cloaked upon the ones to its left, and all judged at the end")
+        seen = decode(read_content(job.target)).pixels
+        faces = tuple(self._result(one, seen) for one in found)
+        return PhotoResult(job.name, str(job.target), notes=notes, faces=faces)
+
+    def _find(self, pixels: Pixels) -> list[_Found]:
+        faces = self.finder.find(pixels)
+        if not faces:
+            raise LeftOut("no_face", "nothing in it looks like a face to the detector; nothing was written")
+        found = [_Found(face, make_chip(pixels, face.landmarks)) for face in faces]
+        self._attribute([one for one in found if one.large])
+        return found
+
+    def _attribute(self, found: list[_Found]) -> None:
+        """Give each reference to the face it shows: to the only one as the user says, else to the most similar one, if
+        any recogniser takes the two for one person."""
+        if len(found) < 2:
+            for one in found:
+                one.references = list(self.references)
+            return
+        for reference in self.references:
+            margins = torch.stack(
+                [
+                    judge.embed(_batch(*(one.chip for one in found))) @ judge.embed(reference.chip[None])[0]
+                    - judge.threshold.value
+                    for judge in self.judges
+                ]
+            )
+            best = int(margins.mean(dim=0).argmax())
+            if (margins[:, best] >= 0).any():
+                found[best].references.append(reference)
+
+    def _cloaked(self, pixels: Pixels, one: _Found, key: str) -> Pixels:
+        """The photo with this face changed; the chip is cut anew, as an overlapping face may have changed it."""
+        began = time.perf_counter()
+        chip = _batch(make_chip(pixels, one.face.landmarks))
+        faces = Faces(chip.to(self.device), torch.tensor([0], device=self.device), (key,), ("self",))
+        surrogates = [judge.target for judge in self.judges if not judge.held_out]
+        with borrowed(*surrogates):
+            aim, rng = self._aim(chip, one), generator(self.seed, "protect", key)
+            cloaked = self.method(faces, aim, surrogates, rng).detach().float().cpu()
+        if cloaked.shape != chip.shape or not torch.isfinite(cloaked).all():
+            raise TargetError(
+                f"The method gave {tuple(cloaked.shape)}, finite: {bool(torch.isfinite(cloaked).all())}; wanted "
+                f"{tuple(chip.shape)}, finite. The method is at fault; the photo was not written."
+            )
+        change = (cloaked.clamp(0, 1) - chip)[0].permute(1, 2, 0).numpy()
+        result = lay_on(pixels, one.face.landmarks, change)
+        one.seconds = round(time.perf_counter() - began, 2)
+        return result
+
+    def _aim(self, chip: Tensor, one: _Found) -> Aim:
+        """What the method knows: a photo of the person (a reference, or this photo), strangers, and the victim."""
+        own = one.references[0].chip[None] if one.references else chip
+        shown = own if self.victim is None else torch.cat([own, self.victim.chip[None]])
+        label = len(shown) - 1
+        images = torch.cat([shown, self.people.images])
+        names = ("self", "victim")[: len(shown)] + tuple(f"stranger {i}" for i in range(len(self.people)))
+        gallery = Faces(images.to(self.device), torch.arange(len(names), device=self.device), names, names)
+        kind: Literal["dodge", "impersonate"] = "dodge" if self.victim is None else "impersonate"
+        labels = torch.tensor([label], device=self.device)
+        return Aim(kind, gallery.images[label : label + 1], labels, gallery)
+
+    def _result(self, one: _Found, seen: Pixels | None) -> FaceResult:
+        """Judge a face in the written file as decoded; None where nothing was written."""
+        box, eyes = tuple(round(float(v), 1) for v in one.face.box), round(eye_distance(one.face.landmarks), 1)
+        if seen is None or not one.large:
+            return FaceResult(box, eyes, left_alone=f"too small: {eyes:.0f} px between the eyes of {LEAST_EYES_PX:.0f}")
+        again = self.finder.closer(seen, one.face)
+        chip = make_chip(seen, (again or one.face).landmarks)
+        still = make_chip(seen, one.face.landmarks).astype(np.float64)
+        rms = round(float(np.sqrt(((still - one.chip) ** 2).mean())), 2)
+        comparisons = tuple(c for judge in self.judges for c in self._compare(judge, one, chip))
+        return FaceResult(box, eyes, "", again is not None, rms, one.seconds, comparisons)
+
+    def _compare(self, judge: Judge, one: _Found, chip: NDArray[np.uint8]) -> list[Comparison]:
+        shown = [(ITSELF, "self", _batch(one.chip)[0]), *((r.name, "self", r.chip) for r in one.references)]
+        if self.victim is not None:
+            shown.insert(0, (self.victim.name, "other", self.victim.chip))
+        crafted = self.victim.name if self.victim else one.references[0].name if one.references else ITSELF
+        faces = judge.embed(_batch(one.chip, chip))
+        cosines = faces @ judge.embed(torch.stack([other for _, _, other in shown])).T
+        return [
+            Comparison(
+                judge.name,
+                judge.role,
+                name,
+                "other" if person == "other" else "self",
+                name == crafted and not judge.held_out,
+                float(cosines[0, i]),
+                float(cosines[1, i]),
+                judge.threshold.value,
+            )
+            for i, (name, person, _) in enumerate(shown)
+        ]
+
+
+def other_photo(path: Path, finder: EveryFace) -> OtherPhoto:
+    """The chip of the largest face in a photo.
+
+    Raises:
+        DataError: the photo cannot be read, or shows no face.
+    """
+    try:
+        pixels = decode(read_content(path)).pixels
+    except LeftOut as refusal:
+        raise DataError(f"{path}: {refusal}; wanted a photo of one person's face.") from refusal
+    faces = finder.find(pixels)
+    if not faces:
+        raise DataError(f"{path}: found no face, wanted a photo of one person's face; take a clearer one.")
+    largest = max(faces, key=lambda face: face.box[2] * face.box[3])
+    return OtherPhoto(path.name, _batch(make_chip(pixels, largest.landmarks))[0])
+
+
+def _batch(*chips: NDArray[np.uint8]) -> Tensor:
+    """uint8 chips -> (B, 3, 224, 224) in [0, 1]."""
+    return torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float() / 255.0
+
+
+def _overlap(one: _Found, other: _Found) -> bool:
+    """Whether two chips may share photo pixels: their circumscribed circles meet."""
+    reach = [CHIP_SIZE / 53.0 * eye_distance(f.face.landmarks) / np.sqrt(2) for f in (one, other)]
+    return bool(np.hypot(*(one.face.landmarks.mean(axis=0) - other.face.landmarks.mean(axis=0))) < sum(reach))
