@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facesec_bench import seeds
 from facesec_bench.errors import ConfigError
-from facesec_bench.generators import stylegan2_weights
+from facesec_bench.generators import ffhq, stylegan2_weights
 from facesec_bench.generators.latents import check_latent
 from facesec_bench.generators.stylegan2_network import EqualLinear, Layout, Network
 from facesec_bench.interfaces import Latent
@@ -33,6 +33,7 @@ class _Generator(Network):
     """
 
     name: str
+    landmarks: tuple[tuple[float, float], ...]
     digest: str
 
     def __init__(self, layout: Layout, truncation: float = 1.0) -> None:
@@ -40,6 +41,7 @@ class _Generator(Network):
             raise ConfigError(f"StyleGAN2: found truncation {truncation}, wanted a number from 0 to 1.")
         super().__init__(layout)
         self.resolution, self.truncation = layout.resolution, truncation
+        self.landmarks = ffhq.landmarks(layout.resolution)
         self.shapes: dict[str, tuple[int, ...]] = {f"w{i}": (layout.style_dim,) for i in range(layout.rows)}
         self.shapes |= {f"noise{i}": (1, side, side) for i, side in enumerate(layout.noise_sides)}
 
@@ -66,6 +68,13 @@ class _Generator(Network):
         """(1, style_dim): the mean w over 4096 draws of z."""
         styles: Tensor = self.style(self._normal(rng, MEAN_DRAWS, self.layout.style_dim))
         return styles.mean(dim=0, keepdim=True)
+
+    @torch.no_grad()
+    def units(self) -> dict[str, float]:
+        """For each row of W+ the standard deviation of w, the mean over coordinates; 1 for noise maps."""
+        styles = self.style(self._normal(seeds.generator(0, "stylegan2", "units"), MEAN_DRAWS, self.layout.style_dim))
+        spread = float(styles.std(dim=0).mean())
+        return {layer: spread if layer.startswith("w") else 1.0 for layer in self.shapes}
 
     def synthesise(self, latent: Latent) -> Tensor:
         """A latent of every layer -> (B, 3, R, R) RGB in [0, 1], differentiable in the latent and the weights.

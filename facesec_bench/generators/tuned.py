@@ -60,6 +60,16 @@ class Tuned(nn.Module):
     def __len__(self) -> int:
         return len(self.copies)
 
+    @staticmethod
+    def joined(parts: Sequence[Tuned]) -> Tuned:
+        """The generators of several, in their order, sharing their Parameters; all must be of one generator."""
+        whole = parts[0].rows(range(len(parts[0])))
+        for part in parts[1:]:
+            if part._picture[0].generator is not whole._picture[0].generator:
+                raise ValueError("Tuned.joined wants copies of one generator; found two.")
+            whole.copies.extend(part.copies)
+        return whole
+
     def rows(self, indices: Sequence[int] | Tensor) -> Tuned:
         """The generators of the images at `indices`, in that order, sharing their Parameters with this one."""
         part = Tuned(self._picture[0].generator, 0)  # type: ignore[arg-type]
