@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from facesec_bench.distortions import blurred, jpeg, noisy, pass_gradient, quantised, rescaled
+from facesec_bench.distortions import blurred, jpeg, noisy, pass_gradient, quantised, rescaled, screenshot
 from facesec_bench.errors import ConfigError
 from facesec_bench.seeds import generator
 
@@ -97,16 +97,31 @@ def test_rescaling_by_one_changes_nothing_and_by_a_half_averages_detail_away():
     assert (rescaled(board, 0.5) - 0.5).abs().max() < 0.02, "a one-pixel chequerboard is grey at half the size"
 
 
+def test_a_screenshot_is_a_file_of_the_picture_as_a_warm_screen_shows_it():
+    images = pictures()
+    taken = screenshot(images)
+    assert torch.equal(taken, screenshot(images)), "nothing is drawn"
+    assert torch.allclose(taken, (taken * 255).round() / 255, atol=1e-7)
+    grey = torch.full((1, 3, 48, 48), 128 / 255)
+    red, green, blue = (255 * screenshot(grey).mean((0, 2, 3))).tolist()
+    shown = 255 * (128 / 255) ** 1.06
+    assert [red, green, blue] == pytest.approx([1.02 * shown, shown, 0.97 * shown], abs=2)
+    detail = images - blurred(images, 2.0)
+    left = taken - blurred(taken, 2.0)
+    assert left.square().mean() < 0.7 * detail.square().mean(), "scaling costs detail"
+
+
 @pytest.mark.parametrize(
     "distort",
     [
+        screenshot,
         lambda x: jpeg(x, 30),
         lambda x: rescaled(x, 0.3),
         lambda x: blurred(x, 1.5),
         lambda x: noisy(x, 30.0, generator(0, "n")),
         lambda x: quantised(x, 3),
     ],
-    ids=["jpeg", "rescaled", "blurred", "noisy", "quantised"],
+    ids=["screenshot", "jpeg", "rescaled", "blurred", "noisy", "quantised"],
 )
 def test_shape_and_range_are_kept_and_the_input_is_not_touched(distort):
     images = pictures(3, 40)

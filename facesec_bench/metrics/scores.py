@@ -13,14 +13,15 @@ WHOLE_SET = "*"
 """Key of a record about a whole set (an AUC, a Frechet distance): no rows to resample, so its owner scores it."""
 
 _BOUNDED = {
-    re.compile(r"^(tar|rank\d+)_drop_|^tar_cost|^target_gain_"): (-1.0, 1.0),
+    re.compile(r"^(tar|rank\d+)_drop_|^(adaptive_)?tar_cost|^target_gain_"): (-1.0, 1.0),
     re.compile(r"^((rank\d+|target)_)?interaction"): (-2.0, 2.0),
     re.compile(r"^bit_accuracy"): (0.0, 1.0),
 }
 """Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares of bits."""
 
 _PROPORTION = re.compile(
-    r"_success$|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$|^detection$"
+    r"_success$|_psr(_|$)|^protection_|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$"
+    r"|^detection$"
 )
 
 

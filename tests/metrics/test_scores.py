@@ -24,7 +24,19 @@ def test_each_measure_method_and_target_is_summarised_apart() -> None:
     }
 
 
-@pytest.mark.parametrize("measure", ["impersonation_success", "rank1_targeted", "tar_at_far_1e-2", "base_dodging"])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "impersonation_success",
+        "rank1_targeted",
+        "tar_at_far_1e-2",
+        "base_dodging",
+        "dodging_psr",
+        "impersonation_psr_jpeg90",
+        "adaptive_dodging_psr",
+        "protection_oblivious",
+    ],
+)
 def test_a_unanimous_proportion_does_not_collapse_to_a_point(measure: str) -> None:
     score = summarise(_rows(measure, [1.0] * 8), seed=0)[f"{measure}/pgd/sface"]
     assert score.low == pytest.approx(0.025 ** (1 / 4)) and score.high == 1.0
@@ -54,6 +66,13 @@ def test_an_attack_is_never_said_to_lose_more_than_the_clean_cell_accepts(measur
 def test_an_interaction_beyond_one_keeps_its_value_and_its_own_bounds() -> None:
     score = summarise(_rows("interaction_far_1e-2", [2.0] * 8), seed=0)["interaction_far_1e-2/pgd/sface"]
     assert (score.value, score.low, score.high) == (2.0, pytest.approx(1 + 0.025 ** (1 / 4)), 2.0)
+
+
+def test_a_cost_that_is_the_same_for_all_leaves_room_for_people_whom_it_hits() -> None:
+    score = summarise(_rows("adaptive_tar_cost", [0.0] * 8), seed=0)["adaptive_tar_cost/pgd/sface"]
+    assert (score.low, score.high) == (pytest.approx(0.025 ** (1 / 4) - 1), pytest.approx(1 - 0.025 ** (1 / 4)))
+    with pytest.raises(FacesecError, match=r"found 2"):
+        summarise(_rows("adaptive_tar_cost", [0.0, 2.0]), seed=0)
 
 
 def test_an_unbounded_measure_is_bootstrapped() -> None:
