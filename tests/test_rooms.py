@@ -29,7 +29,7 @@ KERNEL = (
         "runs",
         "distortions",
     ),
-    ("data", "targets", "generators", "perception", "watermarks"),
+    ("data", "targets", "generators", "perception", "watermarks", "makeup"),
     ("spaces", "search", "training"),
     ("metrics",),
     ("protocols",),
