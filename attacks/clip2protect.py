@@ -1,0 +1,263 @@
+"""CLIP2Protect (Shamshad, Naseer and Nandakumar, "CLIP2Protect: Protecting Facial Privacy using Text-Guided Makeup via
+Adversarial Latent Search", CVPR 2023): a photo's latent is moved until recognisers err and the makeup asked for shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attacks.jitter import Jitter, jittered
+from attacks.pivotal_tuning import Distance, Pivoting, invert, tune
+from facesec_bench.errors import ConfigError
+from facesec_bench.generators.frame import Frame
+from facesec_bench.generators.tuned import Tuned
+from facesec_bench.goals import Aim
+from facesec_bench.interfaces import Faces, FRTarget, Guidance, ImageGenerator, Latent
+from facesec_bench.makeup.regions import face_mask
+from facesec_bench.search import AdamStep, Objective, Part, borrowed, minimise
+from facesec_bench.seeds import generator as seeded
+from facesec_bench.spaces import LatentWalk
+
+_REMEMBERED = 64
+"""Photos whose pivots are kept, so that other surrogates and goals need no second stage 1."""
+
+
+class Clip2Protect:
+    """Stage 1 finds a pivot (`attacks.pivotal_tuning`), stage 2 walks from it: Adam on
+
+        L = adversarial * mean_k L_adv(f_k) + makeup * L_guidance + regulariser * |change|^2
+
+    over the free layers, the change counted in units of each layer. L_adv of a surrogate f: impersonating
+    1 - cos(f(x'), f(target)); dodging 1 + the mean cosine to photo and reference; dodging with a decoy,
+    as published, cos(f(x'), f(x)) - cos(f(x'), f(decoy)).
+
+    Against the paper: the sum over surrogates is a mean; recognisers see the aligned chip, not a detector's box; the
+    pivot comes from optimisation where no latents are given; every photo has a freshly tuned generator, where the
+    released code goes on with the one it has. `rendering="generator"` is the published way, a generated picture in
+    place of the face; "residual" adds only what the walk changes, G(w') - G(w), so the photo keeps its own detail
+    whatever the generator's resolution. Both stay inside the face region.
+
+    Args:
+        generator: paints.
+        guidance: what the makeup shall be; None leaves the term out.
+        lpips: distance of stage 1.
+        pivoting: how stage 1 is done.
+        free: layers that move in stage 2.
+        steps: of stage 2.
+        step: its Adam step, in units of the layers.
+        reach: greatest root mean square of the change, in units of the layers; None for no bound.
+        adversarial, makeup, regulariser: weights of the three terms.
+        rendering: see above.
+        decoy: whether dodging pulls to somebody else.
+        jitter: views over which L_adv is averaged, one a step.
+        stop: a photo stops when every surrogate's cosine is this far: at most `stop` to oneself, at least `stop` to
+            the target; None walks all steps.
+        seed: of what stage 1 draws; stage 1 of a photo depends on it and on the photo's key only.
+
+    Raises:
+        ConfigError: a number out of range, or a layer that the generator does not have.
+    """
+
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        lpips: Distance,
+        pivoting: Pivoting,
+        free: Sequence[str],
+        guidance: Guidance | None = None,
+        steps: int = 50,
+        step: float = 0.01,
+        reach: float | None = None,
+        adversarial: float = 0.7,
+        makeup: float = 0.3,
+        regulariser: float = 0.01,
+        rendering: Literal["residual", "generator"] = "residual",
+        decoy: bool = False,
+        jitter: Jitter | None = None,
+        stop: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if rendering not in ("residual", "generator"):
+            raise ConfigError(f"clip2protect: found rendering {rendering!r}, wanted 'residual' or 'generator'.")
+        if steps < 0 or not step > 0 or min(adversarial, makeup, regulariser) < 0:
+            raise ConfigError("clip2protect: wanted steps and weights of 0 or more, and a step above 0.")
+        self.generator, self.lpips, self.pivoting, self.guidance = generator, lpips, pivoting, guidance
+        self.free, self.steps, self.step, self.reach = tuple(free), steps, step, reach
+        self.adversarial, self.makeup, self.regulariser = adversarial, makeup, regulariser
+        self.rendering, self.decoy, self.jitter, self.stop, self.seed = rendering, decoy, jitter or Jitter(), stop, seed
+        self.units = generator.units()
+        self.frame = Frame(generator.landmarks, generator.resolution)
+        self._pivots: OrderedDict[str, _Pivot] = OrderedDict()
+
+    def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
+        """Protected chips (B, 3, 224, 224), see `interfaces.Evasion`."""
+        if not surrogates:
+            raise ConfigError("clip2protect follows gradients and found no surrogate; name at least one target.")
+        self._to(faces.images.device)
+        with borrowed(self.generator, self.lpips, *surrogates):
+            latent, tuned = self.pivots(faces)
+            pulls = [self._pull(faces, aim, surrogate) for surrogate in surrogates]
+            whole = _Scene(faces.images, latent, tuned, pulls)
+            part = self._part(whole, rng)
+            params = minimise(
+                part.objectives,
+                part.space,
+                AdamStep(self.step),
+                self.steps,
+                rng,
+                penalty=part.penalty,
+                until=part.until,
+                narrow=None if self.stop is None else lambda rows: self._part(whole.rows(rows), rng),
+            )
+            with torch.no_grad():
+                return part.space.render(params)
+
+    def pivots(self, faces: Faces) -> tuple[dict[str, Tensor], Tuned]:
+        """Stage 1 of each photo: the latent of every layer, (B, ...), and the generators tuned to paint them."""
+        names = [_name(key, image) for key, image in zip(faces.keys, faces.images, strict=True)]
+        missing = [i for i, name in enumerate(names) if name not in self._pivots]
+        if missing:
+            pictures = self.frame.to_picture(faces.images[missing])
+            rngs = [seeded(self.seed, "pivot", faces.keys[i]) for i in missing]
+            latent = invert(self.generator, pictures, self.pivoting, self.lpips, self.units, rngs)
+            tuned = tune(self.generator, latent, pictures, self.pivoting, self.lpips, rngs[0])
+            for place, i in enumerate(missing):
+                row = {layer: tensor[place : place + 1] for layer, tensor in latent.items()}
+                self._pivots[names[i]] = _Pivot(row, tuned.rows([place]))
+        found = [self._pivots[name] for name in names]
+        while len(self._pivots) > max(_REMEMBERED, len(names)):
+            self._pivots.popitem(last=False)
+        whole = {layer: torch.cat([pivot.latent[layer] for pivot in found]) for layer in found[0].latent}
+        return whole, Tuned.joined([pivot.tuned for pivot in found])
+
+    def _to(self, device: torch.device) -> None:
+        for network in (self.generator, self.lpips, self.frame):
+            if isinstance(network, nn.Module):
+                network.to(device)
+
+    def _pull(self, faces: Faces, aim: Aim, surrogate: FRTarget) -> _Pull:
+        with torch.no_grad():
+            own, reference = surrogate.embed(faces.images), surrogate.embed(aim.references)
+            if aim.kind == "impersonate":
+                return _Pull(surrogate.embed, reference, None)
+            if not self.decoy:
+                return _Pull(surrogate.embed, None, torch.stack([own, reference], 1))
+            others = surrogate.embed(aim.gallery.images)
+            # Whom to be taken for instead: the gallery's person who is least like the photo.
+            far = (own @ others.T).masked_fill(aim.labels[:, None] == aim.gallery.identities, torch.inf).argmin(1)
+            return _Pull(surrogate.embed, others[far], own[:, None])
+
+    def _part(self, scene: _Scene, rng: torch.Generator) -> Part:
+        """The search of the photos of a scene."""
+        weighed = [_times(self.adversarial, jittered(pull.loss, self.jitter, rng)) for pull in scene.pulls]
+        if self.guidance is not None and self.makeup:
+            # minimise averages the objectives, so a term in one of them counts for a K-th of itself.
+            asked = _times(self.makeup * len(weighed), self.guidance.bind(scene.photos, rng))
+            weighed[0] = _sum(weighed[0], asked)
+        space = LatentWalk(scene.latent, self.free, self._picture(scene), self.units, self.reach)
+        until = None if self.stop is None else _Arrived(scene.pulls, self.stop)
+        return Part(weighed, space, lambda params: self.regulariser * params.square().sum(1), until)
+
+    def _picture(self, scene: _Scene) -> Callable[[Latent], Tensor]:
+        mask = self.frame.window * face_mask(scene.photos.shape[-1]).to(scene.photos)
+        with torch.no_grad():
+            before = scene.tuned.synthesise(scene.latent)
+
+        def residual(latent: Latent) -> Tensor:
+            change = self.frame.to_chip(scene.tuned.synthesise(latent) - before)
+            return (scene.photos + mask * change).clamp(0, 1)
+
+        def generated(latent: Latent) -> Tensor:
+            painted = self.frame.to_chip(scene.tuned.synthesise(latent))
+            return (scene.photos + mask * (painted - scene.photos)).clamp(0, 1)
+
+        return residual if self.rendering == "residual" else generated
+
+
+@dataclass(frozen=True)
+class _Pivot:
+    latent: dict[str, Tensor]
+    tuned: Tuned
+
+
+@dataclass(frozen=True)
+class _Pull:
+    """One surrogate's view of photos: whom to approach, (B, D), and what to leave, (B, N, D); either may be None."""
+
+    embed: Callable[[Tensor], Tensor]
+    towards: Tensor | None
+    away: Tensor | None
+
+    def loss(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B,)."""
+        seen = functional.normalize(self.embed(images), dim=1)
+        near = 0.0 if self.towards is None else (seen * self.towards).sum(1)
+        own = 0.0 if self.away is None else (seen[:, None] * self.away).sum(2).mean(1)
+        return 1.0 + own - near
+
+    def arrived(self, images: Tensor, stop: float) -> Tensor:
+        """(B, 3, H, W) -> (B,) bool."""
+        seen = self.embed(images)
+        if self.away is not None:
+            return (seen[:, None] * self.away).sum(2).amax(1) <= stop
+        assert self.towards is not None
+        return (seen * self.towards).sum(1) >= stop
+
+    def rows(self, rows: Tensor) -> _Pull:
+        """For some of the photos."""
+        return replace(
+            self,
+            towards=None if self.towards is None else self.towards[rows],
+            away=None if self.away is None else self.away[rows],
+        )
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """All that stage 2 knows of some photos."""
+
+    photos: Tensor
+    latent: Latent
+    tuned: Tuned
+    pulls: list[_Pull]
+
+    def rows(self, rows: Tensor) -> _Scene:
+        """For some of the photos."""
+        latent = {layer: tensor[rows] for layer, tensor in self.latent.items()}
+        return _Scene(self.photos[rows], latent, self.tuned.rows(rows), [pull.rows(rows) for pull in self.pulls])
+
+
+@dataclass
+class _Arrived:
+    """Whether photos have arrived under every surrogate; looked at every few steps, as a look costs a forward pass."""
+
+    pulls: Sequence[_Pull]
+    stop: float
+    every: int = 5
+    asked: int = 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.asked += 1
+        if self.asked % self.every:
+            return torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        return torch.stack([pull.arrived(images, self.stop) for pull in self.pulls]).all(0)
+
+
+def _times(weight: float, objective: Objective) -> Objective:
+    return lambda images: weight * objective(images)
+
+
+def _sum(first: Objective, second: Objective) -> Objective:
+    return lambda images: first(images) + second(images)
+
+
+def _name(key: str, image: Tensor) -> str:
+    return f"{key}/{hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()}"

@@ -1,0 +1,150 @@
+"""The latent cloak on a tiny generator and the toy target."""
+
+import pytest
+import torch
+from tiny_generator import TinyGenerator, squared
+from torch.nn import functional
+
+from attacks.clip2protect import Clip2Protect
+from attacks.jitter import Jitter
+from attacks.pivotal_tuning import Pivoting
+from facesec_bench.errors import ConfigError
+from facesec_bench.goals import Aim
+from facesec_bench.interfaces import CHIP_SIZE, Faces
+from facesec_bench.makeup.regions import face_mask
+from facesec_bench.seeds import generator
+from facesec_bench.targets.toy import ToyTarget
+
+PIVOTING = Pivoting(layers=("z",), steps=10, step=0.1, tuning_steps=10, learning_rate=1e-2)
+
+
+def photos(people: int = 3) -> tuple[Faces, torch.Tensor]:
+    rng = generator(0, "cloak photos")
+    images = functional.interpolate(torch.rand(people, 3, 12, 12, generator=rng), CHIP_SIZE, mode="bicubic").clamp(0, 1)
+    keys = tuple(f"p{i}" for i in range(people))
+    others = (0.9 * torch.roll(images, 2, -1) + 0.03).clamp(0, 1)
+    return Faces(images, torch.arange(people), keys, keys), others
+
+
+def aim_of(kind: str, people: int = 3) -> tuple[Faces, Aim]:
+    faces, others = photos(people)
+    labels = faces.identities if kind == "dodge" else faces.identities.roll(1)
+    gallery = Faces(others, faces.identities, tuple(f"g{i}" for i in range(people)), faces.names)
+    return faces, Aim(kind, others[labels], labels, gallery)
+
+
+def cloak(**changes) -> Clip2Protect:
+    settings = {"free": ("f7",), "steps": 12, "step": 0.2, "regulariser": 0.0} | changes
+    return Clip2Protect(TinyGenerator(), squared, PIVOTING, **settings)
+
+
+def similarity(chips: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    toy = ToyTarget()
+    with torch.no_grad():
+        return (toy.embed(chips) * toy.embed(others)).sum(1)
+
+
+@pytest.mark.parametrize("rendering", ["residual", "generator"])
+@pytest.mark.parametrize("kind", ["dodge", "impersonate"])
+def test_it_moves_towards_its_goal_and_touches_the_face_only(kind, rendering):
+    faces, aim = aim_of(kind)
+    chips = cloak(rendering=rendering, steps=30)(faces, aim, [ToyTarget()], generator(1, "c"))
+    none = cloak(rendering=rendering, steps=0)(faces, aim, [ToyTarget()], generator(1, "c"))
+    sign = 1 if kind == "impersonate" else -1
+    gain = sign * (similarity(chips, aim.references) - similarity(none, aim.references))
+    assert (gain > 0.02).all()
+    outside = (face_mask(CHIP_SIZE) == 0).expand_as(chips)
+    assert outside.any()
+    assert torch.equal(chips[outside], faces.images[outside])
+    assert chips.min() >= 0 and chips.max() <= 1
+
+
+def test_residual_rendering_begins_at_the_photo_itself():
+    faces, aim = aim_of("dodge")
+    assert torch.equal(cloak(steps=0)(faces, aim, [ToyTarget()], generator(1, "c")), faces.images)
+
+
+def test_published_rendering_shows_what_the_tuned_generator_paints():
+    faces, aim = aim_of("dodge")
+    method = cloak(steps=0, rendering="generator")
+    chips = method(faces, aim, [ToyTarget()], generator(1, "c"))
+    latent, tuned = method.pivots(faces)
+    inside = (face_mask(CHIP_SIZE) * method.frame.window == 1).expand_as(chips)
+    with torch.no_grad():
+        painted = method.frame.to_chip(tuned.synthesise(latent)).clamp(0, 1)
+    assert torch.allclose(chips[inside], painted[inside], atol=1e-6)
+
+
+def test_a_decoy_draws_the_photo_to_somebody_else():
+    faces, aim = aim_of("dodge")
+    toy = ToyTarget()
+    with torch.no_grad():
+        own, others = toy.embed(faces.images), toy.embed(aim.gallery.images)
+        far = (own @ others.T).fill_diagonal_(torch.inf).argmin(1)
+    chips = cloak(decoy=True, steps=30)(faces, aim, [toy], generator(1, "c"))
+    before, after = similarity(faces.images, aim.gallery.images[far]), similarity(chips, aim.gallery.images[far])
+    assert (after > before).all()
+
+
+def test_the_order_of_photos_changes_nothing():
+    faces, aim = aim_of("dodge")
+    order = [2, 0, 1]
+    turned = Aim("dodge", aim.references[order], aim.labels[order], aim.gallery)
+    method = {"jitter": Jitter(0.1, 0.05, 0.05, 0.5, 0.1, 0.01)}
+    straight = cloak(**method)(faces, aim, [ToyTarget()], generator(1, "c"))
+    shuffled = cloak(**method)(faces.select(order), turned, [ToyTarget()], generator(1, "c"))
+    assert torch.allclose(straight[order], shuffled, atol=1e-4)
+
+
+def test_pivots_are_found_once_whatever_the_surrogates_and_goals():
+    faces, aim = aim_of("dodge")
+    method = cloak()
+    first = method(faces, aim, [ToyTarget()], generator(1, "c"))
+    kept = {name: id(pivot) for name, pivot in method._pivots.items()}
+    method(*aim_of("impersonate"), [ToyTarget(1)], generator(1, "c"))
+    again = method(faces, aim, [ToyTarget()], generator(1, "c"))
+    assert kept == {name: id(pivot) for name, pivot in method._pivots.items()}
+    assert torch.equal(first, again)
+
+
+def test_photos_that_arrived_stop_and_the_others_go_on():
+    faces, aim = aim_of("impersonate")
+    free = cloak(steps=40)(faces, aim, [ToyTarget()], generator(1, "c"))
+    reached = similarity(free, aim.references)
+    stop = float(reached.sort().values[1]) - 0.05  # two of three get there
+    stopped = similarity(cloak(steps=40, stop=stop)(faces, aim, [ToyTarget()], generator(1, "c")), aim.references)
+    assert (stopped >= stop - 1e-4).sum() == 2
+    assert (stopped[reached > stop] < reached[reached > stop]).all()  # no further than needed
+
+
+def test_reach_bounds_the_change():
+    faces, aim = aim_of("dodge")
+    near = cloak(reach=0.05)(faces, aim, [ToyTarget()], generator(1, "c"))
+    far = cloak(reach=None)(faces, aim, [ToyTarget()], generator(1, "c"))
+    assert (near - faces.images).abs().mean() < 0.5 * (far - faces.images).abs().mean()
+
+
+def test_guidance_is_heard_with_its_weight_and_not_without():
+    class Redder:
+        def bind(self, originals, rng):
+            return lambda images: -images[:, 0].mean((1, 2)) * 50
+
+    faces, aim = aim_of("dodge")
+    runs = [
+        cloak(guidance=guidance, makeup=weight)(faces, aim, [ToyTarget(), ToyTarget(1)], generator(1, "c"))
+        for guidance, weight in ((None, 0.3), (Redder(), 0.0), (Redder(), 3.0))
+    ]
+    assert torch.equal(runs[0], runs[1])
+    assert (runs[2][:, 0].mean((1, 2)) > runs[0][:, 0].mean((1, 2))).all()
+
+
+@pytest.mark.parametrize("wrong", [{"rendering": "paint"}, {"steps": -1}, {"step": 0.0}, {"makeup": -0.1}])
+def test_what_cannot_be_is_refused(wrong):
+    with pytest.raises(ConfigError, match="clip2protect"):
+        cloak(**wrong)
+
+
+def test_no_surrogate_is_refused():
+    faces, aim = aim_of("dodge")
+    with pytest.raises(ConfigError, match="surrogate"):
+        cloak()(faces, aim, [], generator(1, "c"))
