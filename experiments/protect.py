@@ -18,13 +18,13 @@ from experiments.protect_plan import Job
 from facesec_bench.data.align import make_chip
 from facesec_bench.data.detection import Face
 from facesec_bench.data.every_face import EveryFace
-from facesec_bench.data.paste import eye_distance, lay_on
+from facesec_bench.data.paste import eye_distance, lay_on, overlap
 from facesec_bench.data.photo_file import encode, is_lossless, open_photo
 from facesec_bench.data.read import LeftOut, Pixels, decode, read_content
 from facesec_bench.errors import DataError, TargetError
 from facesec_bench.files import write_atomically
 from facesec_bench.goals import Aim
-from facesec_bench.interfaces import CHIP_SIZE, Evasion, Faces
+from facesec_bench.interfaces import Evasion, Faces
 from facesec_bench.search import borrowed
 from facesec_bench.seeds import generator
 
@@ -184,7 +184,8 @@ class Protector:
         notes = photo.notes if self.exif == "keep" else (*photo.notes, "EXIF (with the place), XMP and text dropped")
         if not is_lossless(photo):
             notes = (*notes, f"compressed anew at quality {self.quality}: pixels beside the faces change a little too")
-        if any(_overlap(a, b) for i, a in enumerate(found) for b in found[:i] if a.large and b.large):
+        large = [one.face.landmarks for one in found if one.large]
+        if any(overlap(a, b) for i, a in enumerate(large) for b in large[:i]):
             notes = (*notes, "faces overlap: each was cloaked upon the ones to its left, and all judged at the end")
         seen = decode(read_content(job.target)).pixels
         faces = tuple(self._result(one, seen) for one in found)
@@ -302,9 +303,3 @@ def other_photo(path: Path, finder: EveryFace) -> OtherPhoto:
 def _batch(*chips: NDArray[np.uint8]) -> Tensor:
     """uint8 chips -> (B, 3, 224, 224) in [0, 1]."""
     return torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float() / 255.0
-
-
-def _overlap(one: _Found, other: _Found) -> bool:
-    """Whether two chips may share photo pixels: their circumscribed circles meet."""
-    reach = [CHIP_SIZE / 53.0 * eye_distance(f.face.landmarks) / np.sqrt(2) for f in (one, other)]
-    return bool(np.hypot(*(one.face.landmarks.mean(axis=0) - other.face.landmarks.mean(axis=0))) < sum(reach))

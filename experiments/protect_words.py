@@ -95,7 +95,9 @@ def verdicts(face: FaceResult) -> list[str]:
         elif len(by) == len(own):
             parts.append("still recognised")
         else:
-            parts.append(f"still recognised by {', '.join(by)}, not by the other {_photos(len(own) - len(by))}")
+            parts.append(
+                f"still recognised against {', '.join(by)}, not against the other {_photos(len(own) - len(by))}"
+            )
         sentences.append(f"{name} ({mine[0].role}): {'; '.join(parts)}")
     return sentences
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facesec_bench.data.align import make_chip, similarity
-from facesec_bench.data.paste import FEATHER, eye_distance, lay_on, paste
+from facesec_bench.data.paste import FEATHER, eye_distance, lay_on, overlap, paste
 from facesec_bench.interfaces import CHIP_LANDMARKS, CHIP_SIZE
 
 TEMPLATE = np.array(CHIP_LANDMARKS)
@@ -121,3 +121,11 @@ def test_values_stop_at_black_and_white():
     for level, end in ((1.0, 255), (-1.0, 0)):
         result = paste(photo, landmarks(60.0), np.full((CHIP_SIZE, CHIP_SIZE, 3), level))
         assert (result[140:160, 140:160] == end).all()
+
+
+def test_chips_overlap_where_their_squares_do():
+    side = CHIP_SIZE * 53.0 / eye_distance(TEMPLATE)
+    for shift, touching in ((0.98, True), (1.02, False)):
+        assert overlap(landmarks(53.0), landmarks(53.0, centre=(150 + shift * side, 150))) == touching
+    turned = landmarks(53.0, np.pi / 4, (150 + 1.15 * side, 150))
+    assert overlap(landmarks(53.0), turned), "a square on its corner is wider"
