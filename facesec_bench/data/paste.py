@@ -54,8 +54,8 @@ def lay_on(
     Every resampling blurs. What the way into the photo and back has lost is added to the change and pasted again, from
     the untouched photo. Measured with noise of one chip pixel: 53 % of it is lost without, 41 % after one correction,
     36 % after two; of a smooth change 7 % either way, which is the fading border. PGD on SFace, a face of 41 px between
-    the eyes: similarity -0.60 on the chip, -0.32 as pasted, -0.42 after one correction, -0.45 after two. A photo's pixel may so
-    change by more than the chip's budget: by 13 levels where that was 8.
+    the eyes: similarity -0.60 on the chip, -0.32 as pasted, -0.42 after one correction, -0.45 after two. A photo's
+    pixel may so change by more than the chip's budget: by 13 levels where that was 8.
 
     Args:
         corrections: how often.
