@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from facesec_bench.records import Score
+
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "font.family": "STIXGeneral",
@@ -75,6 +77,24 @@ class PathPanel(NamedTuple):
 
     title: str
     paths: Sequence[Path]
+
+
+class Dot(NamedTuple):
+    """A method at its price and its rate, both with intervals where they have them; a `filled` one is of interest."""
+
+    label: str
+    price: Score
+    rate: Score
+    filled: bool
+
+
+class Scatter(NamedTuple):
+    """One pair of axes of dots. `best` are the dots that the line joins, `base` the rate at no price, or NaN."""
+
+    title: str
+    dots: Sequence[Dot]
+    best: Sequence[int]
+    base: float
 
 
 def heat_map(
@@ -223,6 +243,86 @@ def _paths(axes: Any, panel: PathPanel, labels: Sequence[str], handles: dict[str
     axes.axhline(0, color="#999999", linewidth=0.6, zorder=0)
     axes.axvline(0, color="#999999", linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)
+
+
+def trade_off(slug: str, panels: Sequence[Scatter], xlabel: str, ylabel: str) -> str:
+    """Rates in percent against prices: a panel under another, each dot with its name beside it. Returns SVG."""
+    from matplotlib import rc_context
+
+    with rc_context({**_STYLE, "svg.hashsalt": slug}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 3.9 * len(panels)))
+        for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+            _scatter(axes, panel)
+            axes.set(xlabel=xlabel, ylabel=ylabel)
+        figure.tight_layout(pad=0.4, h_pad=1.2)
+        for axes, panel in zip(figure.axes, panels, strict=True):
+            _name_dots(figure, axes, panel)
+        return _svg(figure, slug)
+
+
+def _scatter(axes: Any, panel: Scatter) -> None:
+    prices = [p for dot in panel.dots for p in dot.price[:3] if p == p]
+    axes.set(xlim=(0, 1.12 * max(prices, default=0.0) or 1.0), ylim=(-3, 106))
+    for dot in panel.dots:
+        colour, marker = (_COLOURS[1], "o") if dot.filled else (_COLOURS[0], "s")
+        x, y = dot.price.value, 100 * dot.rate.value
+        bars: dict[str, Any] = {"color": colour, "linewidth": 0.7, "alpha": 0.55, "zorder": 2}
+        axes.plot([dot.price.low, dot.price.high], [y, y], **bars)
+        axes.plot([x, x], [100 * dot.rate.low, 100 * dot.rate.high], **bars)
+        axes.plot([x], [y], marker=marker, markersize=5.5, color=colour, linestyle="none", zorder=3)
+    best = [panel.dots[i] for i in panel.best]
+    across, up = [dot.price.value for dot in best], [100 * dot.rate.value for dot in best]
+    axes.plot(across, up, color="#444444", linewidth=0.9, drawstyle="steps-post", zorder=1)
+    if panel.base == panel.base:
+        axes.axhline(100 * panel.base, color="#777777", linewidth=0.8, linestyle="--", zorder=1)
+    axes.set_title(panel.title, fontsize=10)
+    axes.grid(color="#e4e4e4", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+_NEAR = ((7, 4), (7, -9), (-7, 4), (-7, -9), (0, 8), (0, -13))
+_SIDES = [(dx * (1 + far / 8), dy * far) for far in (1.0, 2.4, 4.0, 6.0) for dx, dy in _NEAR]
+"""Where a name may stand, in points from its dot: near before far."""
+
+
+def _name_dots(figure: Any, axes: Any, panel: Scatter) -> None:
+    """Put each name where it covers no dot and no other name; one that had to go far is tied to its dot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.2, foreground="white")]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    frame = axes.get_window_extent(renderer)
+    dots = [axes.transData.transform((dot.price.value, 100 * dot.rate.value)) for dot in panel.dots]
+    taken: list[Any] = []
+    for i in sorted(range(len(dots)), key=lambda i: -dots[i][1]):
+        for dx, dy in _SIDES:
+            text = axes.annotate(
+                panel.dots[i].label, (panel.dots[i].price.value, 100 * panel.dots[i].rate.value), xytext=(dx, dy),
+                textcoords="offset points", ha="left" if dx > 0 else "right" if dx < 0 else "center", fontsize=8.5,
+                color="#222222", path_effects=halo, arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5}
+                if abs(dy) > 14 else None,
+            )  # fmt: skip
+            box = text.get_window_extent(renderer) if abs(dy) <= 14 else _words(text, renderer)
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            free = not any(box.overlaps(other) for other in taken) and not any(
+                box.x0 - 4 < x < box.x1 + 4 and box.y0 - 4 < y < box.y1 + 4 for x, y in dots
+            )
+            if inside and free:
+                break
+            if (dx, dy) != _SIDES[-1]:
+                text.remove()
+        taken.append(box)
+
+
+def _words(text: Any, renderer: Any) -> Any:
+    """The box of an annotation's words without the line that ties it to its dot."""
+    from matplotlib.text import Text
+
+    text.update_positions(renderer)
+    return Text.get_window_extent(text, renderer)
 
 
 def _legend(figure: Any, handles: dict[str, Any], labels: Sequence[str]) -> None:

@@ -94,3 +94,37 @@ DISTORTIONS: dict[str, str] = {
 """What befalls a marked photo before its bits are read, by the measure's suffix."""
 
 PICTURE: dict[str, Label] = {name: QUALITY[name] for name in ("psnr", "ssim", "lpips", "linf_255")}
+
+PROTECTION: dict[str, Label] = {
+    "dodging_psr": Label("Dodging PSR", True),
+    "impersonation_psr": Label("Impersonation PSR", True),
+}
+"""Protection success rates of a cloak, over all pairs."""
+
+KEPT: dict[str, str] = {
+    "": "as saved",
+    "_jpeg90": "JPEG 90",
+    "_jpeg75": "JPEG 75",
+    "_resize": "resized",
+    "_blur": "blurred",
+    "_screenshot": "screenshot",
+}
+"""What befalls a cloaked photo before it is judged, by the measure's suffix."""
+
+CLOAKED: dict[str, Label] = {
+    "lpips": QUALITY["lpips"],
+    "ssim": QUALITY["ssim"],
+    "psnr": QUALITY["psnr"],
+    "linf_255": QUALITY["linf_255"],
+    "identity_similarity": Label("Cosine to the source", False),
+    "frechet_fr_dodging": QUALITY["frechet_fr_dodging"],
+    "frechet_fr_impersonation": QUALITY["frechet_fr_impersonation"],
+}
+"""What a cloak costs the photo."""
+
+GALLERY: dict[str, Label] = {
+    "protection_baseline": Label("1-NN, no cloak", True),
+    "protection_oblivious": Label("1-NN, cloaked", True),
+    "protection_adaptive": Label("1-NN, cloaked, adapted", True),
+}
+"""How often the nearest photo of a gallery is another person's."""

@@ -10,7 +10,8 @@ from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Cell, Prose, Section, words
 from facesec_bench.reporting.grouping import Group, Study, is_toy
 from facesec_bench.reporting.keys import DEFAULT, ScoreKey, budget, is_control, stem
-from facesec_bench.reporting.sections import activation_headline
+from facesec_bench.reporting.sections import activation_headline, cloaking_headline
+from facesec_bench.reporting.sections.cloaking_rows import protectors
 
 _VERBS = {"dodging_success": "dodges", "impersonation_success": "impersonates on"}
 
@@ -24,9 +25,10 @@ class Best(NamedTuple):
 
 
 def abstract(study: Study) -> Prose:
-    """One sentence each on scope, white box, control and transfer, then on activation by a watermark."""
+    """One sentence each on scope, white box, control and transfer, then on activation by a watermark and on cloaks."""
     evasion = (*_white_box(study), _control(study), *_transfer(study))
-    told = (_scope(study), _toys(study), *evasion, *activation_headline.sentences(study))
+    headlines = (*activation_headline.sentences(study), *cloaking_headline.sentences(study))
+    told = (_scope(study), _toys(study), *evasion, *headlines)
     return Prose(tuple(sentence for sentence in told if sentence), style="abstract")
 
 
@@ -90,8 +92,14 @@ def _scope(study: Study) -> Cell:
     against = (
         f"{len(names)} face recogniser{'s' if len(names) != 1 else ''} ({', '.join(names)})" if names else "no target"
     )
-    what = f"{len(methods)} attack{'s' if len(methods) != 1 else ''} against" if methods else _harmless(study)
+    cloaks = {row.stem for row in protectors(study) if row.kind == "cloak"}
+    counts = [_counted(len(found), noun) for noun, found in (("attack", methods - cloaks), ("cloak", cloaks)) if found]
+    what = f"{' and '.join(counts)} against" if counts else _harmless(study)
     return Cell(f"{what} {against} on {photos}.", refs=tuple(dict.fromkeys(x for refs in seen.values() for x in refs)))
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' if n != 1 else ''}"
 
 
 def _harmless(study: Study) -> str:

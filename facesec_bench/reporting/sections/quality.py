@@ -9,11 +9,13 @@ from facesec_bench.reporting import labels
 from facesec_bench.reporting.document import Cell, Row, Section, Table, embolden, merge_equal, number, words
 from facesec_bench.reporting.grouping import Group, Study
 from facesec_bench.reporting.keys import Budget, ScoreKey, budget, is_control
+from facesec_bench.reporting.sections.cloaking_rows import is_cloaking
 
 
 def section(study: Study) -> Section | None:
     """One row per method and surrogates; a measure that differs by victim gets a row for each."""
-    measures = [m for m in labels.QUALITY if any(k.measure == m for _, k, _ in study.scores())]
+    evasion = [k.measure for g, k, _ in study.scores() if k.measure in labels.QUALITY and not is_cloaking(g, k)]
+    measures = [m for m in labels.QUALITY if m in evasion]
     if not measures:
         return None
     opening = words(
@@ -35,7 +37,11 @@ def section(study: Study) -> Section | None:
 def _rows(study: Study, measures: list[str], admits: Callable[[ScoreKey], bool]) -> tuple[Row, ...]:
     blocks: dict[tuple[Budget, str], list[Row]] = {}
     for group in study.groups:
-        lines = dict.fromkeys(k._replace(measure="") for k in group.scores if k.measure in measures and admits(k))
+        lines = dict.fromkeys(
+            k._replace(measure="")
+            for k in group.scores
+            if k.measure in measures and admits(k) and not is_cloaking(group, k)
+        )
         for line in sorted(lines, key=lambda k: (k.method, len(k.surrogates), k.surrogates, study.order(k.victim))):
             block = (budget(line.method, group.card), str(group.card.data.get("digest", "")))
             blocks.setdefault(block, []).append(_row(group, line, measures, block[0]))

@@ -17,6 +17,9 @@ _CAPTIONS = {
     "activation": "One photo in the four cells of the activation table, each with what the verifier makes of it.",
 }
 
+_ELSEWHERE = ("cloak",)
+"""Grids that a section of their own shows."""
+
 Found = tuple[str, Path, Strip]  # (footnote, the run's folder, strip)
 
 
@@ -25,7 +28,7 @@ def section(study: Study) -> Section | None:
     grids: dict[str, list[list[Found]]] = {}
     for group in study.groups:
         for label, run, _ in group.labelled():
-            for name in dict.fromkeys(strip.grid for strip in run.strips):
+            for name in dict.fromkeys(strip.grid for strip in run.strips if strip.grid not in _ELSEWHERE):
                 own = [(label, run.folder, strip) for strip in run.strips if strip.grid == name]
                 grids.setdefault(name, []).append(own)
     if not grids:
@@ -42,16 +45,20 @@ def _turns(runs: list[list[Found]]) -> list[Found]:
 
 
 def _grid(i: int, name: str, everything: list[Found]) -> Photos:
-    chosen = everything[:LIMIT]
-    columns = tuple(dict.fromkeys(shot.column for _, _, strip in chosen for shot in strip.shots))
-    rows = tuple(_photos(found, columns) for found in chosen)
     # A grid's name comes from a run's file and becomes part of a file's name: keep only what is safe in one.
     slug = f"strips-{i}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
+    caption, legends = _CAPTIONS.get(name, name.capitalize() + "."), f"Legends of the photos “{name}”."
+    return photos(slug, caption, everything, legends=legends)
+
+
+def photos(slug: str, caption: str, everything: list[Found], limit: int = LIMIT, legends: str = "Legends.") -> Photos:
+    """The first strips of a list under one another; the caption says how many there were."""
+    chosen = everything[:limit]
+    columns = tuple(dict.fromkeys(shot.column for _, _, strip in chosen for shot in strip.shots))
+    rows = tuple(_photos(found, columns) for found in chosen)
     kept = f"{len(chosen)} of {len(everything)} kept by the runs"
-    table = Table(
-        slug, f"Legends of the photos “{name}”.", ("Photo", *columns), _legends(chosen, columns), "", 1 + len(columns)
-    )
-    return Photos(slug, f"{_CAPTIONS.get(name, name.capitalize() + '.')} Shown: {kept}.", columns, rows, table)
+    table = Table(slug, legends, ("Photo", *columns), _legends(chosen, columns), "", 1 + len(columns))
+    return Photos(slug, f"{caption} Shown: {kept}.", columns, rows, table)
 
 
 def _photos(found: Found, columns: tuple[str, ...]) -> tuple[Cell, tuple[Photo, ...]]:

@@ -8,6 +8,7 @@ from facesec_bench.reporting.document import Cell, Row, Section, Table, embolden
 from facesec_bench.reporting.grouping import Group, Study
 from facesec_bench.reporting.keys import CLEAN, Budget, ScoreKey, budget, is_control
 from facesec_bench.reporting.sections.calibration import named
+from facesec_bench.reporting.sections.cloaking_rows import is_cloaking
 
 Found = dict[tuple[str, str, str, str], Score]  # (group label, method, victim, measure)
 
@@ -17,7 +18,7 @@ def section(study: Study) -> Section | None:
     found = {
         (g.label, k.method, k.victim, k.measure): s
         for g, k, s in study.scores()
-        if k.measure in labels.SUCCESS and (k.is_white_box or is_control(k.method))
+        if k.measure in labels.SUCCESS and (k.is_white_box or is_control(k.method)) and not is_cloaking(g, k)
     }
     measures = [m for m in labels.SUCCESS if any(key[3] == m for key in found)]
     attacked = {victim for _, method, victim, _ in found if not is_control(method)}
