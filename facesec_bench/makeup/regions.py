@@ -1,11 +1,11 @@
 """Where makeup lies in a chip: soft shapes in closed form, placed from the landmarks that all chips share.
 
-Every shape is a signed distance to its edge in chip pixels, positive inside, turned into a mask by a smooth ramp. Shapes
-are drawn on one half of the face and mirrored about the line between the eyes. What a shape leaves open (how high a lid,
-how full a lip) is an argument and may be a tensor with gradients.
+Every shape is a signed distance to its edge in chip pixels, positive inside, turned into a mask by a smooth ramp. They
+are drawn on one half of the face and mirrored about the line between the eyes. What a shape leaves open (how high a
+lid, how full a lip) is an argument and may be a tensor with gradients.
 
-The numbers were fitted by eye to the mean of 100 aligned LFW chips and to overlays on single ones; the landmarks fix the
-eyes and the mouth of every chip, but brows, hairline and jaw differ between people by some 5 to 10 pixels.
+The numbers were fitted by eye to the mean of 100 aligned LFW chips and to overlays on single ones; the landmarks fix
+the eyes and the mouth of every chip, but brows, hairline and jaw differ between people by some 5 to 10 pixels.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def mouth(x: Tensor, y: Tensor) -> Tensor:
     return torch.minimum(torch.minimum(y - (MOUTH_Y - 11 * arc), MOUTH_Y + 16 * arc - y), (1 - u) * MOUTH_X)
 
 
-def lids(x: Tensor, y: Tensor, height: Number = 10.0, width: Number = 16.0) -> Tensor:
+def lids(x: Tensor, y: Tensor, height: Number = 8.5, width: Number = 16.0) -> Tensor:
     """The crescent above each eye: from the lashes to `height` pixels above, `width` pixels to either side.
 
     It rises a little outwards, as eyeshadow is worn.

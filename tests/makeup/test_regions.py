@@ -71,7 +71,7 @@ def test_the_landmarks_lie_where_they_should():
     left, right, nose, *corners = CHIP_LANDMARKS
     for x, y in (left, right):
         assert at(mask("lids"), x, y) < 0.01 and at(mask("lids"), x, y - 9) > 0.9, "the lid is above the eye"
-        assert at(mask("brows"), x, y - 16) > 0.9 and at(mask("skin"), x, y) == 0
+        assert at(mask("brows"), x, y - 15) > 0.9 and at(mask("skin"), x, y) == 0
         assert at(mask("cheeks"), 112 + 1.35 * (x - 112), y + 27) > 0.9
     assert at(mask("skin"), *nose) == 1
     for x, y in corners:
