@@ -287,8 +287,11 @@ _SIDES = [(dx * (1 + far / 8), dy * far) for far in (1.0, 2.4, 4.0, 6.0) for dx,
 """Where a name may stand, in points from its dot: near before far."""
 
 
-def _name_dots(figure: Any, axes: Any, panel: Scatter) -> None:
-    """Put each name where it covers no dot and no other name; one that had to go far is tied to its dot."""
+def _name_dots(figure: Any, axes: Any, panel: Scatter) -> list[Any]:
+    """Put each name where it covers no dot and no other name; one that had to go far is tied to its dot.
+
+    Returns the boxes of the names, from the highest dot down. Where no place is free, the last one is taken.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patheffects import withStroke
 
@@ -315,6 +318,7 @@ def _name_dots(figure: Any, axes: Any, panel: Scatter) -> None:
             if (dx, dy) != _SIDES[-1]:
                 text.remove()
         taken.append(box)
+    return taken
 
 
 def _words(text: Any, renderer: Any) -> Any:

@@ -355,14 +355,18 @@ def add_cloaks(folder: Path, victims: tuple[str, ...] = TARGETS[:3], **changes: 
     write_scores(folder / "scores.json", scores)
     if changes.pop("strips", True):
         shown = [n for n in names if n not in ("clean", "random_sign")]
-        write_strips(folder / "strips.json", [_before_and_after(folder, n, g) for n in shown for g in ("dodge", "as")])
+        write_strips(
+            folder / "strips.json",
+            [_before_and_after(folder, n, g) for n in shown for g in ("dodging", "impersonation")],
+        )
     return folder
 
 
 def _cloak(name: str) -> dict[str, Any]:
     free = name in _WITHOUT_BALL
+    role = "control" if name == "random_sign" else "cloak" if free else "attack"
     told = {"title": name, "source": "A paper", "eps_255": None if free else _eps(name),
-            "norm": "none" if free else "linf", "role": "control" if name == "random_sign" else "attack"}  # fmt: skip
+            "norm": "none" if free else "linf", "role": role}  # fmt: skip
     prompts = {"clip2protect": "red lipstick with purple eyeshadow", "clip2protect_generator": "tanned makeup"}
     return told | ({"prompt": prompts[name]} if name in prompts else {})
 
@@ -399,12 +403,12 @@ def _before_and_after(folder: Path, name: str, goal: str) -> Strip:
     yy, xx = np.mgrid[0:48, 0:48] / 48
     (folder / "strips").mkdir(exist_ok=True)
     shots = []
-    for j, (column, words) in enumerate((("Source", "0.712: recognised"), ("Cloaked", "0.043: not recognised"))):
+    for j, (column, words) in enumerate((("Source", "0.712: accepted"), ("Cloak", "0.043: not accepted"))):
         picture = np.stack([yy, xx, 0.5 + 0.05 * j * xx], -1) * 200 + 20
         path = f"strips/{name}_{goal}_{j}.png"
         Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(folder / path)
         shots.append(Shot(column, path, words))
-    return Strip("cloak", f"{name} against sface, goal {goal}", "person 1/0001.png · threshold 0.301", tuple(shots))
+    return Strip("cloak", f"{name} against sface, {goal}", "person 1/0001.png · threshold 0.301", tuple(shots))
 
 
 def _strip(folder: Path, i: int) -> Strip:

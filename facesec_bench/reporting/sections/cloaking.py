@@ -50,7 +50,8 @@ def _rates(study: Study, rows: list[Protector], measure: str) -> Table | None:
     def make(row: Protector) -> list[Row]:
         name, spent = row.opening()
         cells = [row.cell(measure, victim, label) for victim in columns]
-        return [Row((Cell(name.text, row.failure), spent, *cells), row.row_kind)]
+        why = row.failure if any(cell.score and not cell.score.n for cell in cells) else ""
+        return [Row((Cell(name.text, why), spent, *cells), row.row_kind)]
 
     made = table_rows(study, rows, make, {2 + i: True for i in range(len(columns))})
     caption = f"{label.text} on held-out recognisers, with 95% intervals."

@@ -58,14 +58,15 @@ def _best(rows: list[Protector], best: Protector, measure: str, of: int) -> str:
 
 def _peer(best: Protector, pixels: list[Protector], measure: str) -> str:
     """The best pixel attack whose LPIPS is no higher, and by how much the cloak is above or below it."""
-    price = best.overall("lpips")
+    price = best.price(measure)
     if price is None or not _known(price):
         return f"The LPIPS of {best.stem} is not known, so no pixel attack is matched with it."
-    matched = [row for row in pixels if _known(row.overall("lpips")) and _value(row, "lpips") <= price.value]
+    matched = [row for row in pixels if (own := row.price(measure)) and own.value <= price.value]
     if not matched:
         return f"No pixel attack of this run was measured at an LPIPS as low as its {numerals.three(price.value)}."
     peer = matched[0]
-    costs = f"LPIPS {numerals.three(_value(peer, 'lpips'))} against the cloak's {numerals.three(price.value)}"
+    paid = peer.price(measure) or price
+    costs = f"LPIPS {numerals.three(paid.value)} against the cloak's {numerals.three(price.value)}"
     mine, theirs = best.overall(measure), peer.overall(measure)
     return (
         f"The best pixel attack at equal or better LPIPS, {_name(peer)} ({costs}), reaches {_rate(theirs)}: "

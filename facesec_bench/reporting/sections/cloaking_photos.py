@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from facesec_bench.records import Strip
 from facesec_bench.reporting.document import Block, Cell, Photos, Row, Section, Table, merge_equal, words
 from facesec_bench.reporting.grouping import Group, Study
@@ -37,19 +39,24 @@ def _prompts(rows: list[Protector]) -> Table | None:
 
 
 def _turns(study: Study, rows: list[Protector]) -> list[strips.Found]:
-    """Strips of the grid, every method's first ones before anybody's second."""
-    queues: dict[tuple[int, str], list[strips.Found]] = {}
-    # From the last kind to the first, each in the order of the card: cloaks before what they are compared with.
+    """Strips of the grid: every method's first photo for a goal before anybody's second, cloaks before the others."""
+    # From the last kind to the first, each in the order of the card.
     order = sorted(rows, key=lambda row: -list(KINDS).index(row.kind))
+    goals: dict[tuple[int, str], list[str]] = {}
+    photos: Counter[tuple[int, str, str]] = Counter()
+    placed: list[tuple[tuple[int, int, int], strips.Found]] = []
     for group in study.groups:
         for label, run, _ in group.labelled():
             for strip in (s for s in run.strips if s.grid == GRID):
                 row = method_of(strip, group, rows)
-                place = (order.index(row) if row else len(order), label)
-                queues.setdefault(place, []).append((label, run.folder, _with_prompt(strip, row)))
-    ordered = [queues[place] for place in sorted(queues)]
-    longest = max(map(len, ordered), default=0)
-    return [queue[i] for i in range(longest) for queue in ordered if i < len(queue)]
+                place = order.index(row) if row else len(order)
+                titles = goals.setdefault((place, label), [])
+                if strip.title not in titles:
+                    titles.append(strip.title)
+                turn = (photos[place, label, strip.title], titles.index(strip.title), place)
+                photos[place, label, strip.title] += 1
+                placed.append((turn, (label, run.folder, _with_prompt(strip, row))))
+    return [found for _, found in sorted(placed, key=lambda item: item[0])]
 
 
 def method_of(strip: Strip, group: Group, rows: list[Protector]) -> Protector | None:

@@ -112,7 +112,7 @@ def _panel(title: str, own: list[Protector], rows: list[Protector], measure: str
     names = _names(own)
     dots = []
     for row, name in zip(own, names, strict=True):
-        price, rate = row.overall("lpips") or _NONE, row.overall(measure) or _NONE
+        price, rate = row.price(measure) or _NONE, row.overall(measure) or _NONE
         dots.append(figures.Dot(name, price, rate, row.kind == "cloak"))
     groups = [row.group for row in own]
     bare = [row.overall(measure) for row in rows if row.name == CLEAN and row.group in groups]
@@ -134,11 +134,11 @@ def _names(own: list[Protector]) -> list[str]:
 
 
 def _both(row: Protector, measure: str) -> bool:
-    return all(score is not None and score.value == score.value for score in map(row.overall, ("lpips", measure)))
+    return all(score is not None and score.value == score.value for score in (row.price(measure), row.overall(measure)))
 
 
 def _place(row: Protector, measure: str) -> tuple[float, float]:
-    price, rate = row.overall("lpips") or _NONE, row.overall(measure) or _NONE
+    price, rate = row.price(measure) or _NONE, row.overall(measure) or _NONE
     return price.value, rate.value
 
 
@@ -149,7 +149,7 @@ def _listed(own: list[Protector], measure: str, label: labels.Label) -> list[Row
             *row.opening(),
             Cell("cloak" if row.kind == "cloak" else "pixel attack"),
             Cell("yes" if i in best else "no"),
-            number(row.overall("lpips"), row.group.refs, False),
+            number(row.price(measure), row.group.refs, False),
             number(row.overall(measure), row.group.refs, label.proportion),
         ))
         for i, row in enumerate(own)

@@ -83,6 +83,10 @@ class Protector(NamedTuple):
         found, victims = self.score(measure, MEAN), self.victims
         return self.score(measure, victims[0]) if found is None and len(victims) == 1 else found
 
+    def price(self, measure: str) -> Score | None:
+        """LPIPS over all victims: of the photos made for this measure's goal where they were told apart."""
+        return self.overall(f"lpips_{measure.partition('_')[0]}") or self.overall("lpips")
+
     @property
     def victims(self) -> list[str]:
         """The victims its run judged protection by, without the mean."""
