@@ -24,7 +24,8 @@ class Fawkes:
 
     Under dodge that somebody is, of the gallery, the person whose photo lies farthest from the photo in the mean over
     the surrogates; under impersonate it is the person to be taken for. While the budget is exceeded the excess is
-    charged (its square, as in the released code); what exceeds it still at the end is scaled back, so it holds.
+    charged (its square, as in the released code); what exceeds it still at the end is scaled back, so it holds;
+    rounding to 8 bits may add a little.
 
     Against the paper: features are unit embeddings; the search runs on pixels rather than on their arctanh, by Adam
     rather than Adadelta; the last image is returned rather than the best; people to choose from are the aim's gallery,
@@ -36,7 +37,8 @@ class Fawkes:
         eps_255: a further L-inf budget in grey levels out of 255, or null for none, as in the paper.
         steps: number of Adam steps.
         step_255: their length in grey levels out of 255.
-        weight: of the squared excess over the budget.
+        weight: of the squared excess over the budget. The released code's 1e5 suits its many steps: in few steps of
+            Adam one large charge shortens all that follow, and the budget is left unspent.
 
     Raises:
         ConfigError: a setting out of range; when called, a gallery that holds nobody else.
@@ -48,7 +50,7 @@ class Fawkes:
         eps_255: float | None = None,
         steps: int = 20,
         step_255: float = 1.0,
-        weight: float = 1e5,
+        weight: float = 1e3,
     ) -> None:
         if not 0 < dssim <= 1 or steps < 1 or step_255 <= 0 or weight < 0:
             raise ConfigError(

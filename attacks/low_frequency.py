@@ -69,7 +69,8 @@ def _projector(side: int, keep: float, block: int | None) -> Tensor:
     if size < 1 or side % size:
         raise ConfigError(f"Low pass: found blocks of {size} px on a side of {side} px, wanted a divisor of the side.")
     low = dct_matrix(size)[: max(1, round(keep * size))]
-    return torch.block_diag(*[low.T @ low] * (side // size))
+    projector: Tensor = torch.block_diag(*[low.T @ low] * (side // size))
+    return projector
 
 
 @dataclass(frozen=True)
