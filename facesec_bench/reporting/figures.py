@@ -252,7 +252,7 @@ def trade_off(slug: str, panels: Sequence[Scatter], xlabel: str, ylabel: str) ->
     with rc_context({**_STYLE, "svg.hashsalt": slug}):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(6.4, 3.9 * len(panels)))
+        figure = Figure(figsize=(4.9, 3.7 * len(panels)))
         for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
             _scatter(axes, panel)
             axes.set(xlabel=xlabel, ylabel=ylabel)
