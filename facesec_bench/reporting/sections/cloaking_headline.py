@@ -80,9 +80,9 @@ def compared(mine: Score | None, theirs: Score | None) -> str:
         return "not compared"
     change = mine.value - theirs.value
     size = f"{numerals.three(abs(100 * change))} points"
-    where = (
-        f"{size} {'above' if change > 0 else 'below'} it" if numerals.three(100 * change) != "0" else "level with it"
-    )
+    if numerals.three(100 * change) == "0":
+        return "the cloak is level with it"
+    where = f"{size} {'above' if change > 0 else 'below'} it"
     if any(x != x for x in (mine.low, mine.high, theirs.low, theirs.high)):
         return f"the cloak is {where}, without intervals to judge that by"
     if mine.low > theirs.high or mine.high < theirs.low:
