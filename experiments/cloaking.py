@@ -59,6 +59,7 @@ def cloaking(
     victims = held_out(targets, design)
     entries = plan(targets, victims, evasion, make, design)
     adaptive = adapted_to(evasion, design, retrainer is not None and training is not None)
+    photos = other_people(training, dataset) if adaptive and training else None
     run.card.methods = cards(entries, run.card.methods)
     if isinstance(lpips, torch.nn.Module):
         lpips.to(device)
@@ -72,10 +73,10 @@ def cloaking(
         for entry in track(entries, "cloaking"):
             _judge(run, judge, entry, design, victims[0], outcome, cloaks if entry.method in adaptive else Cloaks())
     if adaptive:
-        assert retrainer is not None and training is not None  # by `adapted_to`; for type checkers
+        assert retrainer is not None and photos is not None  # by `adapted_to`; for type checkers
         with run.stage("adapt"):
             tracker = Tracker(
-                judge, setting, tuple(victims), retrainer, other_people(training, dataset), design.far,
+                judge, setting, tuple(victims), retrainer, photos, design.far,
                 tuple(design.fars), design.training_people, design.training_photos,
             )  # fmt: skip
             for method, attack in adaptive.items():

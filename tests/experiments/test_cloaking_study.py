@@ -1,0 +1,321 @@
+"""The cloaking study as a function: who judges what, what is owed, and what adapting does; toys only."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from attacks.pgd import PGD
+from attacks.random_sign import RandomSign
+from conftest import made_up_faces
+from defenses.cloak_finetuning import CloakFinetuning
+from experiments.cloaking import cloaking
+from experiments.cloaking_plan import Design, held_out, plan
+from experiments.setting import Size
+from facesec_bench.data import Dataset
+from facesec_bench.errors import ConfigError, DataError, FacesecError
+from facesec_bench.protocols.calibration import CalibrationStore
+from facesec_bench.protocols.cloaking import DISTORTIONS
+from facesec_bench.records import RunCard, read_strips, write_scores
+from facesec_bench.runs import Run
+from facesec_bench.targets.toy import ToyTarget
+
+NAMES = ("a", "b", "c", "weak")
+
+
+class Painted:
+    """A cloak without a bound on pixels: the photo half replaced, asked for by a prompt."""
+
+    eps_255 = None
+
+    guidance = SimpleNamespace(prompt="red lips")
+
+    def __call__(self, faces, aim, surrogates, rng):
+        assert surrogates
+        return 0.5 * faces.images + 0.5 * faces.images.flip(0)
+
+
+class Failing:
+    eps_255 = 8.0
+
+    def __call__(self, faces, aim, surrogates, rng):
+        raise FacesecError("found no luck")
+
+
+class Smear:
+    """LPIPS's stand-in."""
+
+    def __call__(self, one, other):
+        return (one - other).abs().mean((1, 2, 3))
+
+
+def make(group, name, *, eps_255):
+    assert (group, name) == ("evasion", "random_sign")
+    return RandomSign(eps_255=eps_255)
+
+
+def toys(*names: str) -> dict[str, ToyTarget]:
+    return {name: ToyTarget(i, name) for i, name in enumerate(names)}
+
+
+def dataset(people: int = 8, photos: int = 5, seed: int = 0) -> Dataset:
+    faces = made_up_faces(people, photos, seed, size=96)
+    return Dataset("made up", faces, (), f"{people}x{photos} {seed}", "none", {})
+
+
+def study(folder, design=None, names=("a", "b"), **changes):
+    folder.mkdir(exist_ok=True)
+    card = RunCard("run", "cloaking", "running", 0, {}, "f", "now")
+    settings = {
+        "evasion": {"pgd": PGD(eps_255=8.0, steps=4)},
+        "make": make,
+        "design": design or Design(far=0.1, fars=(0.1,)),
+        "size": Size(identities=6, judges=2, batch_size=8),
+        "store": CalibrationStore(folder / "calibrations"),
+    } | changes
+    outcome = cloaking(Run(folder, card), dataset(), toys(*names), **settings)
+    outcome.write(folder)
+    return outcome, card
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Both goals, a weak target, a cloak without a budget, one that fails, and a tracker that adapts to two."""
+    folder = tmp_path_factory.mktemp("whole")
+    design = Design(
+        far=0.1, fars=(0.1,), not_victims=("weak",), adaptive=("pgd", "failing"), training_people=5, training_photos=2
+    )
+    methods = {"pgd": PGD(eps_255=8.0, steps=4), "pgd_strong": PGD(eps_255=16.0, steps=4), "painted": Painted()}
+    outcome, card = study(
+        folder,
+        design,
+        NAMES,
+        evasion={**methods, "failing": Failing()},
+        retrainer=CloakFinetuning(steps=8, batch=4, learning_rate=1e-3),
+        training=lambda: dataset(6, 4, seed=7),
+        lpips=Smear(),
+    )
+    return outcome, card, folder
+
+
+METHODS = ("clean", "random_sign", "pgd", "pgd_strong_eps16", "painted", "failing")
+
+
+def test_every_cloak_meets_every_recogniser_that_it_never_saw_and_no_weak_one(whole):
+    scores = whole[0].scores
+    for goal in ("dodging", "impersonation"):
+        for method in METHODS:
+            found = {key.split("/")[2] for key in scores if key.startswith(f"{goal}_psr/{method}/")}
+            assert found == {"a", "b", "c", "mean"}, method
+            for suffix in DISTORTIONS:
+                assert f"{goal}_psr{suffix}/{method}/mean" in scores
+
+
+def test_nobody_judges_what_was_crafted_on_them():
+    targets = toys(*NAMES)
+    design = Design(not_victims=("weak",), not_surrogates=("b",))
+    victims = held_out(targets, design)
+    entries = plan(targets, victims, {"pgd": PGD()}, make, design)
+    made = {e.surrogates: e.victims for e in entries if e.method == "pgd"}
+    assert made == {("c", "weak"): ("a",), ("a", "c", "weak"): ("b",), ("a", "weak"): ("c",)}
+    shared = plan(targets, ["a", "b"], {"pgd": PGD()}, make, Design(not_surrogates=("a", "b")))
+    assert [(e.surrogates, e.victims) for e in shared if e.method == "pgd"] == [(("c", "weak"), ("a", "b"))]
+
+
+def test_the_rate_of_the_untouched_photo_is_what_the_recogniser_gets_wrong_anyway(whole):
+    outcome = whole[0]
+    for victim in "abc":
+        threshold = outcome.scores[f"threshold_far_1e-1/clean/{victim}"].value
+        pairs = [
+            (r.measure.split("_")[0], r.value)
+            for r in outcome.records
+            if r.method == "clean" and r.target == victim and r.measure.endswith("_similarity") and ">" in r.key
+        ]
+        for goal in ("dodging", "impersonation"):
+            own = [(value < threshold) == (goal == "dodging") for name, value in pairs if name == goal]
+            score = outcome.scores[f"{goal}_psr/clean/{victim}"]
+            assert score.n == len(own) == 12 and score.value == pytest.approx(np.mean(own))
+    assert outcome.scores["lpips/clean/a"].value == 0 and outcome.scores["psnr/clean/a"].n == 0
+
+
+def test_the_mean_pools_the_pairs_of_all_victims(whole):
+    scores = whole[0].scores
+    for measure in ("dodging_psr", "impersonation_psr_blur", "lpips", "adaptive_dodging_psr", "protection_oblivious"):
+        own = [scores[f"{measure}/pgd/{victim}"] for victim in "abc"]
+        mean = scores[f"{measure}/pgd/mean"]
+        assert mean.n == sum(s.n for s in own) > 0
+        assert mean.value == pytest.approx(sum(s.value * s.n for s in own) / mean.n)
+
+
+def test_quality_counts_both_goals_and_lpips_each_alone(whole):
+    scores = whole[0].scores
+    assert scores["lpips/painted/a"].n == 12 and scores["lpips_dodging/painted/a"].n == 6
+    assert scores["linf_255/pgd/a"].value <= 8.001 and scores["linf_255/painted/a"].value > 16
+    assert scores["identity_similarity/painted/a"].value < scores["identity_similarity/random_sign/a"].value
+    assert scores["frechet_fr_dodging/clean/a"].value == pytest.approx(0, abs=1e-4)
+    assert scores["frechet_fr_dodging/painted/a"].n == 6
+
+
+def test_a_method_that_fails_owes_its_scores_and_costs_no_other(whole):
+    outcome, card, _ = whole
+    assert len([x for x in card.failures if x.startswith("failing on ")]) == 6
+    assert all(x.startswith(("failing on ", "failing: ")) for x in card.failures)
+    assert not [r for r in outcome.records if r.method == "failing"]
+    owed = {key.split("/")[0] for key in outcome.scores if "/pgd/" in key} - {
+        m for m in (key.split("/")[0] for key in outcome.scores) if m.startswith("adapted_")
+    }
+    for measure in owed:
+        for victim in "abc":
+            score = outcome.scores[f"{measure}/failing/{victim}"]
+            assert math.isnan(score.value) and score.n == 0
+    assert outcome.scores["adaptive_dodging_psr/failing/mean"].n == 0
+
+
+def test_a_rank_that_a_small_gallery_cannot_have_is_nan_and_not_left_out(tmp_path):
+    outcome, _ = study(tmp_path, size=Size(identities=4, judges=1, batch_size=8))
+    assert outcome.scores["rank5_untargeted/pgd/a"].n == 0 and outcome.scores["rank1_untargeted/pgd/a"].n > 0
+    assert not [key for key in outcome.scores if key.startswith(("adaptive_", "protection_adaptive"))]
+
+
+def test_adapting_is_judged_on_the_same_photos_at_thresholds_of_its_own(whole):
+    outcome = whole[0]
+    scores = outcome.scores
+    for victim in "abc":
+        pairs = {
+            measure: {r.key for r in outcome.records if (r.measure, r.method, r.target) == (measure, "pgd", victim)}
+            for measure in ("dodging_psr", "adaptive_dodging_psr", "adaptive_tar_cost")
+        }
+        assert len(set(map(frozenset, pairs.values()))) == 1
+        own, adapted = (scores[f"{x}/{y}/{victim}"] for x, y in (
+            ("threshold_far_1e-1", "clean"), ("adapted_threshold_far_1e-1", "pgd"),
+        ))  # fmt: skip
+        assert own.value != adapted.value
+    assert scores["protection_adaptive/pgd/mean"].n == scores["protection_oblivious/pgd/mean"].n > 0
+
+
+def test_what_adapting_costs_is_the_clean_rate_before_less_the_one_after(tmp_path):
+    class Blind(ToyTarget):
+        """Sees everybody alike but for the least trace, so that no genuine pair stands out."""
+
+        def embed(self, chips):
+            noise = torch.randn(len(chips), 64, generator=torch.Generator().manual_seed(int(1e4 * chips.sum()) % 2**31))
+            return torch.nn.functional.normalize(noise, dim=1)
+
+    design = Design(far=0.1, fars=(0.1,), goals=("dodge",), adaptive=("pgd",), training_people=2, training_photos=1)
+    told = {"retrainer": lambda target, clean, cloaked, rng: Blind(name="blind"), "training": lambda: dataset(3, 4, 7)}
+    outcome, card = study(tmp_path, design, **told)
+    assert not card.failures
+    for victim in "ab":
+        before = 1 - outcome.scores[f"dodging_psr/clean/{victim}"].value
+        cost = outcome.scores[f"adaptive_tar_cost/pgd/{victim}"].value
+        assert before > 0.8 and before - 0.5 < cost <= before
+        assert outcome.scores[f"adaptive_dodging_psr/pgd/{victim}"].value > 0.5
+
+
+def test_the_tracker_trains_on_other_people_cloaked_by_the_same_method_on_all_its_recognisers(tmp_path):
+    seen, crafted = [], []
+
+    class Noting(PGD):
+        def __call__(self, faces, aim, surrogates, rng):
+            crafted.append((tuple(s.name for s in surrogates), aim.kind, len(faces)))
+            return super().__call__(faces, aim, surrogates, rng)
+
+    def retrainer(target, clean, cloaked, rng):
+        seen.append((target.name, clean, cloaked))
+        return CloakFinetuning(steps=1, batch=2)(target, clean, cloaked, rng)
+
+    design = Design(
+        far=0.1, fars=(0.1,), not_victims=("weak",), adaptive=("pgd",), training_people=4, training_photos=2
+    )
+    others = dataset(6, 4, 7)
+    _, card = study(
+        tmp_path, design, ("a", "b", "weak"), evasion={"pgd": Noting(eps_255=8.0, steps=1)}, retrainer=retrainer,
+        training=lambda: others,
+    )  # fmt: skip
+    assert not card.failures
+    assert [c for c in crafted if c[0] == ("a", "b")] == [(("a", "b"), "dodge", 8)], "once, shared by the victims"
+    assert [name for name, _, _ in seen] == ["a", "b"] and torch.equal(seen[0][2], seen[1][2])
+    _, clean, cloaked = seen[0]
+    assert clean.shape == cloaked.shape == (8, 3, 96, 96) and 0 < (clean - cloaked).abs().max() <= 8.01 / 255
+    assert all(any(torch.equal(photo, other) for other in others.faces.images) for photo in clean)
+
+
+def test_a_recogniser_that_cannot_adapt_costs_no_other(tmp_path):
+    def retrainer(target, clean, cloaked, rng):
+        if target.name == "a":
+            raise FacesecError("found no weights")
+        return CloakFinetuning(steps=1, batch=2)(target, clean, cloaked, rng)
+
+    design = Design(far=0.1, fars=(0.1,), adaptive=("pgd",), training_people=2, training_photos=1)
+    outcome, card = study(tmp_path, design, retrainer=retrainer, training=lambda: dataset(3, 4, 7))
+    assert card.failures == ["pgd: a could not adapt to it: found no weights"]
+    counts = [outcome.scores[f"adaptive_dodging_psr/pgd/{victim}"].n for victim in ("a", "b", "mean")]
+    assert counts[0] == counts[2] == 0 < counts[1]
+
+
+def test_cards_say_what_a_method_is(whole):
+    cards = whole[1].methods
+    assert set(cards) == set(METHODS)
+    assert {name: card["role"] for name, card in cards.items()} == {
+        "clean": "control", "random_sign": "control", "pgd": "attack", "pgd_strong_eps16": "attack",
+        "painted": "cloak", "failing": "attack",
+    }  # fmt: skip
+    assert cards["painted"]["prompt"] == "red lips" and "prompt" not in cards["pgd"]
+    assert (cards["painted"]["norm"], cards["pgd"]["norm"], cards["pgd"]["eps_255"]) == ("none", "linf", 8.0)
+    told = " ".join(whole[1].threat_model)
+    assert "a or b or c" in told and "Adaptive" in told and "FAR 0.1" in told
+
+
+def test_every_picture_is_the_one_its_legend_speaks_of(whole):
+    outcome, _, folder = whole
+    strips = read_strips(folder / "strips.json")
+    expected = {f"{m} against a, {g}" for m in METHODS[2:5] for g in ("dodging", "impersonation")}
+    assert {strip.title for strip in strips} == expected
+    victim, faces = ToyTarget(0), dataset().faces
+    for strip in strips:
+        goal = strip.title.rpartition(" ")[2]
+        key = strip.detail.split(" ")[0]
+        judge = next(r.key for r in outcome.records if r.measure == f"{goal}_psr" and r.key.startswith(f"{key}>"))
+        enrolled = faces.images[faces.keys.index(judge.split(">")[1])]
+        assert strip.grid == "cloak" and [shot.column for shot in strip.shots] == ["Source", "Cloak"]
+        for shot in strip.shots:
+            with Image.open(folder / shot.path) as picture:
+                chip = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+            one, other = victim.embed(torch.stack([chip, enrolled])).detach()
+            assert shot.legend.startswith(f"{float(one @ other):.3f}:"), shot
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    for name in "12":
+        write_scores(tmp_path / f"{name}.json", study(tmp_path / name)[0].scores)
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"names": ("a",)}, "no surrogate for a"),
+        ({"names": ("a", "mean")}, "called 'mean'"),
+        ({"design": Design(not_victims=("a", "b"))}, "as victims"),
+        ({"evasion": {}}, "wanted one or more"),
+        ({"evasion": {"clean": PGD()}}, "none called 'clean'"),
+        ({"evasion": {"pgd": PGD(eps_255=2.5)}}, "2.5"),
+        ({"design": Design(adaptive=("nobody",))}, "nobody"),
+        ({"design": Design(adaptive=("pgd",))}, "no retrainer"),
+        ({"design": Design(adaptive=("pgd",), training_people=1), "retrainer": 1, "training": 1}, "2 people"),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused_in_words_before_anything_is_calibrated(tmp_path, changes, told):
+    with pytest.raises(ConfigError, match=told):
+        study(tmp_path, **changes)
+    assert not (tmp_path / "calibrations").exists()
+
+
+def test_a_tracker_does_not_train_on_the_people_it_is_tested_on(tmp_path):
+    design = Design(far=0.1, fars=(0.1,), adaptive=("pgd",))
+    with pytest.raises(DataError, match="other people"):
+        study(tmp_path, design, retrainer=CloakFinetuning(steps=1), training=dataset)
+    assert not (tmp_path / "calibrations").exists(), "said before an hour is spent"
