@@ -59,3 +59,5 @@ MAKEUP_COLOURS: dict[str, Colour] = _table(_MAKEUP)
 COLOURS: dict[str, Colour] = CSS_COLOURS | MAKEUP_COLOURS
 HAIR_COLOURS: dict[str, Colour] = _table("brown 5a3d2b, black 1f1a18, red 8a4527, gold c09a5a")
 """What some of these words mean of hair, so of brows: the brown of CSS is a red."""
+SKIN_COLOURS: dict[str, Colour] = _table("red bc1030")
+"""What some mean on skin and lips: the red of CSS is a screen's, and would make a lipstick orange."""

@@ -4,7 +4,8 @@
     phrase   = [strength] [tone] colour region
     strength = subtle, soft, medium, bold, heavy, ...; anywhere before its region
     tone     = light, dark, deep, bright, pale; directly before its colour
-    colour   = a CSS colour keyword, in one word or several ("dark red", "medium violet red"), or a makeup word
+    colour   = a CSS colour keyword, in one word or several ("dark red", "medium violet red"), or a makeup word; of
+               brows, brown and black are those of hair, and red elsewhere is that of lipstick (see `colour_names`)
     region   = lipstick, eyeshadow, blush, brows, foundation, ... and ends its phrase
 
 Small words (with, and, a, the, ...) and commas may stand between any two words and hold words apart. The longest run of
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from facesec_bench.errors import ConfigError
-from facesec_bench.makeup.colour_names import COLOURS, CSS_COLOURS, HAIR_COLOURS, MAKEUP_COLOURS, Colour
+from facesec_bench.makeup.colour_names import COLOURS, CSS_COLOURS, HAIR_COLOURS, MAKEUP_COLOURS, SKIN_COLOURS, Colour
 from facesec_bench.makeup.regions import REGIONS
 
 REGION_WORDS: dict[str, str] = {
@@ -203,7 +204,7 @@ def _layer(phrase: list[tuple[str, str]], region_word: str) -> Layer:
 
 
 def _colour(word: str, region: str) -> Colour:
-    return HAIR_COLOURS.get(word, COLOURS[word]) if region == "brows" else COLOURS[word]
+    return (HAIR_COLOURS if region == "brows" else SKIN_COLOURS).get(word, COLOURS[word])
 
 
 def _unknown(word: str) -> str:

@@ -17,7 +17,7 @@ from facesec_bench.makeup.regions import REGIONS, bare, mask, masks, ramp
 
 USUAL_SKIN = 65.0
 """Lightness L of skin in the light in which colours are named."""
-_LIGHT = (0.55, 1.15)
+_LIGHT = (0.55, 1.05)
 _TOLERANCE = (30.0, 9.0, 10.0)
 """By how much L, a and b of skin usually vary over a face."""
 _TINY = 1e-6

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from facesec_bench.errors import ConfigError
-from facesec_bench.makeup.colour_names import COLOURS, CSS_COLOURS, HAIR_COLOURS
+from facesec_bench.makeup.colour_names import COLOURS, CSS_COLOURS, HAIR_COLOURS, SKIN_COLOURS
 from facesec_bench.makeup.colours import (
     FULL_COVER,
     PLAIN,
@@ -21,7 +21,8 @@ from facesec_bench.makeup.regions import REGIONS
 
 
 def layer(region, colour, share=PLAIN, tone=None):
-    return Layer(region, toned(COLOURS[colour], tone) if tone else COLOURS[colour], share * FULL_COVER[region])
+    plain = (HAIR_COLOURS if region == "brows" else SKIN_COLOURS).get(colour, COLOURS[colour])
+    return Layer(region, toned(plain, tone) if tone else plain, share * FULL_COVER[region])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,8 @@ def test_a_prompt_says(prompt, wanted):
     assert read_prompt(prompt) == Makeup(tuple(wanted))
 
 
-def test_brown_brows_are_the_brown_of_hair():
+def test_brown_brows_are_the_brown_of_hair_and_red_lips_the_red_of_lipstick():
+    assert read_prompt("red lips").layers[0].colour == SKIN_COLOURS["red"] != COLOURS["red"]
     assert read_prompt("brown brows").layers[0].colour == HAIR_COLOURS["brown"] != COLOURS["brown"]
     assert read_prompt("brown lips").layers[0].colour == COLOURS["brown"]
 
@@ -59,7 +61,7 @@ def phrases():
     one = st.tuples(
         st.sampled_from([None, *STRENGTHS]),
         st.sampled_from([None, *TONES]),
-        st.sampled_from(sorted(set(COLOURS) - set(HAIR_COLOURS))),
+        st.sampled_from(sorted(COLOURS)),
     )
     order = st.lists(st.sampled_from(REGIONS), min_size=1, unique=True)
     return order.flatmap(
@@ -106,7 +108,7 @@ def test_a_prompt_that_says_too_little_or_too_much_is_refused_in_words(prompt, w
 def test_every_colour_of_css_is_known_in_one_word():
     assert len(CSS_COLOURS) == 148
     for name, colour in CSS_COLOURS.items():
-        assert read_prompt(f"{name} lips").layers[0].colour == colour
+        assert name in SKIN_COLOURS or read_prompt(f"{name} lips").layers[0].colour == colour
     assert CSS_COLOURS["rebeccapurple"] == (0x66 / 255, 0x33 / 255, 0x99 / 255)
 
 

@@ -147,7 +147,10 @@ def test_no_parameters_exceed_the_limits(limits):
 def test_a_region_without_a_limit_wears_nothing():
     space = MakeupSpace(faces(2, 112), {"lips": 0.8})
     change = (space.render(torch.full((2, len(DIALS)), BOX)) != space.chips).any(1, keepdim=True)
-    assert change.any() and not (change & (mask("lips", 112, softness=5) == 0)).any()
+    top, bottom, left, right = 70, 92, 42, 71  # a little more than the fullest lips, at half a chip's side
+    inside = torch.zeros_like(change)
+    inside[..., top:bottom, left:right] = True
+    assert change.any() and not (change & ~inside).any()
 
 
 def test_images_do_not_influence_one_another():
@@ -170,7 +173,7 @@ def test_the_start_is_faint_or_the_makeup_asked_for():
 
 
 def test_makeup_that_is_stronger_than_its_limit_is_refused():
-    with pytest.raises(ConfigError, match="at most 0.64"):
+    with pytest.raises(ConfigError, match=r"at most 0\.64"):
         MakeupSpace(faces(), "natural", read_prompt("heavy red lips"))
 
 
@@ -199,7 +202,7 @@ def test_teeth_hair_and_background_are_left_out():
     weights = fitted(chips).weights()
     assert weights["lips"][..., 151:155, 106:118].max() < 0.1 < weights["lips"][..., 162:168, 106:118].min()
     assert weights["skin"][..., 35:55, 90:130].max() < 0.05 and weights["skin"][..., 65:70, 90:130].min() > 0.9
-    assert weights["cheeks"][..., :, 145:].max() < 0.05 < weights["cheeks"][..., :, :90].max()
+    assert weights["cheeks"][..., 104:136, 145:].max() < 0.05 < weights["cheeks"][..., :, :90].max()
     everything = fitted(chips, gated=False).weights()
     assert torch.equal(everything["skin"], mask("skin"))
 
