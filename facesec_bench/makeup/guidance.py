@@ -18,9 +18,10 @@ from facesec_bench.data.detection import YuNet
 from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.makeup.cielab import to_lab
 from facesec_bench.makeup.colours import read_prompt
+from facesec_bench.makeup.dials import dial_values
 from facesec_bench.makeup.fitting import average, fitted
 from facesec_bench.makeup.regions import REGIONS
-from facesec_bench.makeup.renderer import HEAVY, MakeupSpace, dial_values
+from facesec_bench.makeup.renderer import HEAVY, MakeupSpace
 
 Loss = Callable[[Tensor], Tensor]
 """(B, 3, S, S) images -> (B,)."""

@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from facesec_bench.makeup import regions
 from facesec_bench.makeup.cielab import as_pigment, relit, to_lab, to_rgb
 from facesec_bench.makeup.colour_names import COLOURS
 from facesec_bench.makeup.colours import FULL_COVER, Layer, Makeup
+from facesec_bench.makeup.dials import BOX, COLUMN, DIALS, EXTENTS, dial_values, unit_inverse
 from facesec_bench.makeup.fitting import Fit, fitted
 from facesec_bench.makeup.regions import REGIONS
 
@@ -31,39 +31,7 @@ HEAVY: dict[str, float] = dict(FULL_COVER)
 NATURAL: dict[str, float] = {region: 0.75 * full for region, full in FULL_COVER.items()}
 """Greatest opacities of everyday makeup; a prompt without strengths stays within them."""
 LIMITS = {"natural": NATURAL, "heavy": HEAVY}
-BOX = 5.0
-"""Parameters are projected to [-BOX, BOX], where a stretched sigmoid takes its ends."""
 _FAINT = -3.0  # an opacity of about 4 % of its limit: hardly seen, but not where the sigmoid is flat
-
-
-class Dial(NamedTuple):
-    """One parameter: what it sets, from `low` to `high`; at 0 it stands in the middle."""
-
-    region: str
-    name: str
-    low: float
-    high: float
-
-
-_EXTENTS: dict[str, tuple[tuple[str, float, float], ...]] = {
-    "skin": (),
-    "cheeks": (("outwards", -6.0, 6.0), ("down", -8.0, 8.0), ("size", 0.7, 1.3)),
-    "lids": (("height", 5.0, 12.0), ("width", 13.0, 19.0)),
-    "brows": (("thickness", 5.0, 9.0),),
-    "lips": (("fullness", 0.85, 1.15),),
-}
-DIALS: tuple[Dial, ...] = tuple(
-    Dial(region, name, low, high)
-    for region in REGIONS
-    for name, low, high in (
-        *((channel, 0.0, 1.0) for channel in ("red", "green", "blue")),
-        ("opacity", 0.0, 1.0),  # a share of the layer's limit
-        ("softness", 0.6 * regions.SOFTNESS[region], 1.4 * regions.SOFTNESS[region]),
-        *_EXTENTS[region],
-    )
-)
-"""What the columns of the parameters (B, 32) mean."""
-_COLUMN = {(dial.region, dial.name): i for i, dial in enumerate(DIALS)}
 _EVERYDAY = {
     "skin": ("natural", "honey", "porcelain"),
     "cheeks": ("peach", "rose", "apricot"),
@@ -71,28 +39,6 @@ _EVERYDAY = {
     "brows": ("cocoa", "chestnut", "taupe"),
     "lips": ("nude", "rose", "berry"),
 }
-
-
-def unit(params: Tensor) -> Tensor:
-    """[-BOX, BOX] -> [0, 1], both ends exactly: a sigmoid, stretched. Beyond the box it goes on."""
-    params = params.contiguous()  # so that equal numbers take equal paths through the processor, to the last bit
-    low = torch.sigmoid(torch.full_like(params, -BOX))
-    return (torch.sigmoid(params) - low) / (1 - 2 * low)
-
-
-def unit_inverse(values: Tensor) -> Tensor:
-    """[0, 1] -> [-BOX, BOX]."""
-    low = torch.sigmoid(torch.full_like(values, -BOX))
-    return torch.logit(low + values * (1 - 2 * low)).clamp(-BOX, BOX)
-
-
-def dial_values(params: Tensor) -> dict[tuple[str, str], Tensor]:
-    """(B, 32) -> (region, name) of each dial -> what it sets, (B, 1, 1, 1)."""
-    shares = unit(params)
-    return {
-        (dial.region, dial.name): (dial.low + (dial.high - dial.low) * shares[:, i]).view(-1, 1, 1, 1)
-        for i, dial in enumerate(DIALS)
-    }
 
 
 @dataclass(frozen=True)
@@ -185,7 +131,7 @@ class MakeupSpace:
                     'strength, or set limits to "heavy".'
                 )
             share = min(1.0, layer.opacity / limit) if limit else 0.0
-            begin = _COLUMN[region, "red"]
+            begin = COLUMN[region, "red"]
             row[begin : begin + 4] = torch.tensor([*layer.colour, share], dtype=torch.float64)
         return unit_inverse(row).to(self.chips).expand(len(self.chips), -1).clone()
 
@@ -216,7 +162,7 @@ class MakeupSpace:
         top, bottom, left, right = _window(region, side)
         x, y = regions.grid(side, self.chips)
         x, y = x[..., left:right], y[..., top:bottom, :]
-        extents = [dials[region, name] for name, _, _ in _EXTENTS[region]]
+        extents = [dials[region, name] for name, _, _ in EXTENTS[region]]
         shape = regions.oval if region == "skin" else getattr(regions, region)
         mask = regions.ramp(shape(x, y, *extents), dials[region, "softness"])
         if region == "skin":
@@ -229,7 +175,7 @@ class MakeupSpace:
         first = self.first if self.first is not None else _everyday(rng, self)
         row = self.params_of(first)[0]
         row = row + self.spread * torch.randn(len(DIALS), generator=rng, device=rng.device).to(row)
-        opacities = [_COLUMN[region, "opacity"] for region in REGIONS]
+        opacities = [COLUMN[region, "opacity"] for region in REGIONS]
         row[opacities] = row[opacities].clamp_min(_FAINT)
         return self.project(row)
 
@@ -274,7 +220,7 @@ def _window(region: str, side: int) -> tuple[int, int, int, int]:
     x, y = regions.grid(side)
     shape = regions.oval if region == "skin" else getattr(regions, region)
     softest: float = 1.4 * regions.SOFTNESS[region]
-    ends: Sequence[tuple[float, float]] = [(low, high) for _, low, high in _EXTENTS[region]]
+    ends: Sequence[tuple[float, float]] = [(low, high) for _, low, high in EXTENTS[region]]
     reached = sum(regions.ramp(shape(x, y, *setting), softest) for setting in itertools.product(*ends))
     assert isinstance(reached, Tensor)
     hit = (reached[0, 0] > 0).nonzero()

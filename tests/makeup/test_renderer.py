@@ -7,9 +7,10 @@ from facesec_bench.errors import ConfigError
 from facesec_bench.interfaces import Space
 from facesec_bench.makeup.cielab import as_pigment, colour_lab, to_lab
 from facesec_bench.makeup.colours import Layer, Makeup, read_prompt
+from facesec_bench.makeup.dials import BOX, DIALS, unit, unit_inverse
 from facesec_bench.makeup.fitting import average, fitted
 from facesec_bench.makeup.regions import REGIONS, mask
-from facesec_bench.makeup.renderer import BOX, DIALS, LIMITS, MakeupSpace, apply, unit, unit_inverse
+from facesec_bench.makeup.renderer import LIMITS, MakeupSpace, apply
 from facesec_bench.search import AdamStep, minimise
 from facesec_bench.seeds import generator
 
