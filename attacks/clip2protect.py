@@ -53,6 +53,7 @@ class Clip2Protect:
         free: layers that move in stage 2.
         steps: of stage 2.
         step: its Adam step, in units of the layers.
+        eps_255: greatest change of a pixel, in grey levels out of 255; None, as in the paper, for no bound.
         reach: greatest root mean square of the change, in units of the layers; None for no bound.
         adversarial, makeup, regulariser: weights of the three terms.
         rendering: see above.
@@ -75,6 +76,7 @@ class Clip2Protect:
         guidance: Guidance | None = None,
         steps: int = 50,
         step: float = 0.01,
+        eps_255: float | None = None,
         reach: float | None = None,
         adversarial: float = 0.7,
         makeup: float = 0.3,
@@ -89,8 +91,10 @@ class Clip2Protect:
             raise ConfigError(f"clip2protect: found rendering {rendering!r}, wanted 'residual' or 'generator'.")
         if steps < 0 or not step > 0 or min(adversarial, makeup, regulariser) < 0:
             raise ConfigError("clip2protect: wanted steps and weights of 0 or more, and a step above 0.")
+        if eps_255 is not None and not eps_255 > 0:
+            raise ConfigError(f"clip2protect: found eps_255 {eps_255}, wanted above 0, or null for no bound.")
         self.generator, self.lpips, self.pivoting, self.guidance = generator, lpips, pivoting, guidance
-        self.free, self.steps, self.step, self.reach = tuple(free), steps, step, reach
+        self.free, self.steps, self.step, self.eps_255, self.reach = tuple(free), steps, step, eps_255, reach
         self.adversarial, self.makeup, self.regulariser = adversarial, makeup, regulariser
         self.rendering, self.decoy, self.jitter, self.stop, self.seed = rendering, decoy, jitter or Jitter(), stop, seed
         self.units = generator.units()
@@ -171,15 +175,17 @@ class Clip2Protect:
         with torch.no_grad():
             before = scene.tuned.synthesise(scene.latent)
 
-        def residual(latent: Latent) -> Tensor:
-            change = self.frame.to_chip(scene.tuned.synthesise(latent) - before)
-            return (scene.photos + mask * change).clamp(0, 1)
+        def picture(latent: Latent) -> Tensor:
+            painted = scene.tuned.synthesise(latent)
+            if self.rendering == "residual":
+                change = mask * self.frame.to_chip(painted - before)
+            else:
+                change = mask * (self.frame.to_chip(painted) - scene.photos)
+            if self.eps_255 is not None:
+                change = change.clamp(-self.eps_255 / 255, self.eps_255 / 255)
+            return (scene.photos + change).clamp(0, 1)
 
-        def generated(latent: Latent) -> Tensor:
-            painted = self.frame.to_chip(scene.tuned.synthesise(latent))
-            return (scene.photos + mask * (painted - scene.photos)).clamp(0, 1)
-
-        return residual if self.rendering == "residual" else generated
+        return picture
 
 
 @dataclass(frozen=True)

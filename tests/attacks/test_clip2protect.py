@@ -124,6 +124,12 @@ def test_reach_bounds_the_change():
     assert (near - faces.images).abs().mean() < 0.5 * (far - faces.images).abs().mean()
 
 
+def test_a_pixel_bound_holds():
+    faces, aim = aim_of("dodge")
+    chips = cloak(eps_255=6.0, steps=20)(faces, aim, [ToyTarget()], generator(1, "c"))
+    assert 255 * (chips - faces.images).abs().max() == pytest.approx(6.0, abs=1e-3)
+
+
 def test_guidance_is_heard_with_its_weight_and_not_without():
     class Redder:
         def bind(self, originals, rng):
@@ -138,7 +144,9 @@ def test_guidance_is_heard_with_its_weight_and_not_without():
     assert (runs[2][:, 0].mean((1, 2)) > runs[0][:, 0].mean((1, 2))).all()
 
 
-@pytest.mark.parametrize("wrong", [{"rendering": "paint"}, {"steps": -1}, {"step": 0.0}, {"makeup": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"rendering": "paint"}, {"steps": -1}, {"step": 0.0}, {"makeup": -0.1}, {"eps_255": 0}]
+)
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError, match="clip2protect"):
         cloak(**wrong)

@@ -70,7 +70,8 @@ def test_a_photo_that_is_near_enough_is_tuned_no_further():
     how = Pivoting(layers=("z",), tuning_steps=40, learning_rate=2e-2, stop=1e-3)
     tuned = tune(tiny, latent, wanted, how, squared, generator(0, "t"))
     moved = [
-        max(float((p - q).detach().abs().max()) for p, q in zip(copy, tiny.parameters(), strict=True)) for copy in tuned.copies
+        max(float((p - q).detach().abs().max()) for p, q in zip(copy, tiny.parameters(), strict=True))
+        for copy in tuned.copies
     ]
     # Both train until the first look, after ten steps; from then on only the one that is far.
     assert 2 * moved[0] < moved[1]

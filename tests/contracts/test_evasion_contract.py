@@ -1,18 +1,22 @@
 """What every YAML of the group `evasion` must satisfy. A new method is tested by being there."""
 
 import copy
+import functools
 import importlib
 import importlib.util
 import inspect
 import random
+import re
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional
 
+from facesec_bench import assets
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import CHIP_SIZE, Evasion, Faces
 from facesec_bench.seeds import generator
@@ -24,9 +28,21 @@ EPS_255 = 8.0
 CONTROLS = {"random_sign"}
 
 
+@functools.cache
+def composed(name: str, eps_255: float) -> DictConfig:
+    """The method's configuration with its parts, as `facesec run evasion=[name]` composes it."""
+    with hydra.initialize_config_dir(str(ROOT / "experiments/conf"), version_base="1.3"):
+        return hydra.compose("config", [f"evasion=[{name}]", f"eps_255={eps_255}"])
+
+
 def config_of(path: Path, eps_255: float = EPS_255) -> dict:
-    plain = OmegaConf.merge({"eps_255": eps_255}, {"method": OmegaConf.load(path)})
-    return OmegaConf.to_container(plain, resolve=True)["method"]
+    return OmegaConf.to_container(composed(path.stem, eps_255).evasion[path.stem], resolve=True)
+
+
+def needed(path: Path) -> set[str]:
+    """The weights that the header says the method needs."""
+    (line,) = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# needs:")]
+    return {s.asset.name for s in assets.status()} & set(re.findall(r"[a-z0-9_]+", line))
 
 
 def class_of(config: dict) -> type:
@@ -38,7 +54,7 @@ def build(path: Path, **changes: object) -> Evasion:
     config = config_of(path) | changes
     if config["_target_"].startswith("attacks.via_torchattacks") and not importlib.util.find_spec("torchattacks"):
         pytest.skip("torchattacks is an extra: pip install --no-deps torchattacks==3.5.1")
-    return class_of(config)(**{k: v for k, v in config.items() if k != "_target_"})
+    return hydra.utils.instantiate(config, _convert_="all")
 
 
 def photos(people: int = 3) -> tuple[Faces, torch.Tensor]:
@@ -59,7 +75,10 @@ def aim_of(kind: str, people: int = 3) -> tuple[Faces, Aim]:
     return faces, Aim(kind=kind, references=others[labels], labels=labels, gallery=gallery)
 
 
-@pytest.fixture(scope="module", params=FILES, ids=lambda p: p.stem)
+METHODS = [pytest.param(p, marks=[pytest.mark.assets(*needed(p))] if needed(p) else [], id=p.stem) for p in FILES]
+
+
+@pytest.fixture(scope="module", params=METHODS)
 def path(request: pytest.FixtureRequest) -> Path:
     return request.param
 
