@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,12 +23,16 @@ from facesec_bench.generators.tuned import Tuned
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget, Guidance, ImageGenerator, Latent
 from facesec_bench.makeup.regions import face_mask
-from facesec_bench.search import AdamStep, Objective, Part, borrowed, minimise
+from facesec_bench.search import AdamStep, Objective, Occasionally, Part, borrowed, minimise
 from facesec_bench.seeds import generator as seeded
 from facesec_bench.spaces import LatentWalk
 
 _REMEMBERED = 64
 """Photos whose pivots are kept, so that other surrogates and goals need no second stage 1."""
+
+
+_LOOK = 5
+"""Steps between two looks at whether a photo has arrived."""
 
 
 class Clip2Protect:
@@ -167,7 +172,7 @@ class Clip2Protect:
             asked = _times(self.makeup * len(weighed), self.guidance.bind(scene.photos, rng))
             weighed[0] = _sum(weighed[0], asked)
         space = LatentWalk(scene.latent, self.free, self._picture(scene), self.units, self.reach)
-        until = None if self.stop is None else _Arrived(scene.pulls, self.stop)
+        until = None if self.stop is None else Occasionally(partial(_arrived, scene.pulls, self.stop), _LOOK)
         return Part(weighed, space, lambda params: self.regulariser * params.square().sum(1), until)
 
     def _picture(self, scene: _Scene) -> Callable[[Latent], Tensor]:
@@ -241,20 +246,9 @@ class _Scene:
         return _Scene(self.photos[rows], latent, self.tuned.rows(rows), [pull.rows(rows) for pull in self.pulls])
 
 
-@dataclass
-class _Arrived:
-    """Whether photos have arrived under every surrogate; looked at every few steps, as a look costs a forward pass."""
-
-    pulls: Sequence[_Pull]
-    stop: float
-    every: int = 5
-    asked: int = 0
-
-    def __call__(self, images: Tensor) -> Tensor:
-        self.asked += 1
-        if self.asked % self.every:
-            return torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        return torch.stack([pull.arrived(images, self.stop) for pull in self.pulls]).all(0)
+def _arrived(pulls: Sequence[_Pull], stop: float, images: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B,) bool: under every surrogate."""
+    return torch.stack([pull.arrived(images, stop) for pull in pulls]).all(0)
 
 
 def _times(weight: float, objective: Objective) -> Objective:

@@ -61,6 +61,26 @@ Narrow = Callable[[Tensor], Part]
 """Rows (k,) of the first batch -> the search of these images only."""
 
 
+@dataclass
+class Occasionally:
+    """An `until` that is asked every so many steps only, as a look costs a forward pass.
+
+    Attributes:
+        until: (B, 3, H, W) -> (B,) bool.
+        every: steps between two looks; the first comes after so many.
+    """
+
+    until: Callable[[Tensor], Tensor]
+    every: int
+    asked: int = field(default=0, init=False)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B,) bool: False where it does not look."""
+        looks = self.asked > 0 and self.asked % self.every == 0
+        self.asked += 1
+        return self.until(images) if looks else torch.zeros(len(images), dtype=torch.bool, device=images.device)
+
+
 @contextmanager
 def borrowed(*models: object) -> Iterator[None]:
     """Models on loan: eval mode and no parameter gradients inside; everything as it was after, even after an error.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facesec_bench.errors import ConfigError
-from facesec_bench.search import AdamStep, L2Step, Part, SignStep, minimise
+from facesec_bench.search import AdamStep, L2Step, Occasionally, Part, SignStep, minimise
 from facesec_bench.seeds import generator
 from facesec_bench.spaces import LatentWalk, PixelBall
 
@@ -129,3 +129,18 @@ def test_narrowing_is_refused_where_it_has_no_meaning():
             until=lambda x: x.sum((1, 2, 3)) < 0,
             narrow=lambda rows: part,
         )
+
+
+def test_an_occasional_look_comes_every_so_many_steps_and_not_at_once():
+    looks = []
+
+    def until(images: torch.Tensor) -> torch.Tensor:
+        looks.append(len(asked))
+        return torch.ones(len(images), dtype=torch.bool)
+
+    occasionally, asked, said = Occasionally(until, 3), [], []
+    for step in range(8):
+        said.append(bool(occasionally(torch.zeros(2, 3, 1, 1)).all()))
+        asked.append(step)
+    assert looks == [3, 6]
+    assert said == [False, False, False, True, False, False, True, False]
