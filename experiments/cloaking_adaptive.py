@@ -96,20 +96,19 @@ class Tracker:
         clean = embed_roles(adapted, self.setting.dataset, e.roles, e.device, e.batch_size)
         embedded = embed_all(adapted, images, device=e.device, batch_size=e.batch_size)
 
-        def rejected(sources: Tensor, enrolled: Tensor, at: float) -> list[Record]:
-            judged = cloaking.success(
+        def judged(sources: Tensor, enrolled: Tensor, at: float) -> list[Record]:
+            return cloaking.success(
                 e.faces, e.roles, "dodge", sources, enrolled, method=name, victim=victim, threshold=at
             )
-            return cloaking.only_psr(judged, "dodge", "adaptive_dodging_psr")
 
-        outcome.records += rejected(embedded, clean, threshold)
+        outcome.records += [r._replace(measure=f"adaptive_{r.measure}") for r in judged(embedded, clean, threshold)]
         rows = list(e.roles.sources)
-        before = rejected(known[rows], known, e.thresholds[victim])
-        after = rejected(clean[rows], clean, threshold)
-        outcome.records += [
-            now._replace(measure="adaptive_tar_cost", value=now.value - then.value)
-            for then, now in zip(before, after, strict=True)
-        ]
+        # A clean pair that is rejected more often than before is a genuine one lost.
+        before, after = (
+            cloaking.only_psr(found, "dodge", "adaptive_tar_cost")
+            for found in (judged(known[rows], known, e.thresholds[victim]), judged(clean[rows], clean, threshold))
+        )
+        outcome.records += [now._replace(value=now.value - then.value) for then, now in zip(before, after, strict=True)]
         outcome.records += cloaking.protection(
             e.faces, e.roles, embedded, clean, measure=cloaking.PROTECTION[2], method=name, victim=victim
         )

@@ -135,5 +135,5 @@ def owed(goals: Sequence[GoalName], *, lpips: bool, adaptive: bool) -> tuple[lis
     if "dodge" in goals:
         names += PROTECTION[:2]
     if adaptive:
-        names += [PROTECTION[2], "adaptive_dodging_psr", "adaptive_tar_cost"]
+        names += [PROTECTION[2], "adaptive_dodging_psr", "adaptive_dodging_similarity", "adaptive_tar_cost"]
     return names, [f"frechet_fr_{MEASURE[kind]}" for kind in goals]

@@ -27,7 +27,7 @@ NAMES = ("a", "b", "c", "weak")
 
 
 class Painted:
-    """A cloak without a bound on pixels: the photo half replaced, asked for by a prompt."""
+    """A cloak without a bound on pixels: the photo mostly replaced, asked for by a prompt."""
 
     eps_255 = None
 
@@ -35,7 +35,7 @@ class Painted:
 
     def __call__(self, faces, aim, surrogates, rng):
         assert surrogates
-        return 0.5 * faces.images + 0.5 * faces.images.flip(0)
+        return 0.2 * faces.images + 0.8 * faces.images.flip(0)
 
 
 class Failing:
@@ -193,6 +193,8 @@ def test_adapting_is_judged_on_the_same_photos_at_thresholds_of_its_own(whole):
             ("threshold_far_1e-1", "clean"), ("adapted_threshold_far_1e-1", "pgd"),
         ))  # fmt: skip
         assert own.value != adapted.value
+        seen = [r.value for r in outcome.records if r[2:5] == ("pgd", victim, "adaptive_dodging_similarity")]
+        assert scores[f"adaptive_dodging_psr/pgd/{victim}"].value == np.mean([x < adapted.value for x in seen])
     assert scores["protection_adaptive/pgd/mean"].n == scores["protection_oblivious/pgd/mean"].n > 0
 
 
@@ -254,6 +256,22 @@ def test_a_recogniser_that_cannot_adapt_costs_no_other(tmp_path):
     assert card.failures == ["pgd: a could not adapt to it: found no weights"]
     counts = [outcome.scores[f"adaptive_dodging_psr/pgd/{victim}"].n for victim in ("a", "b", "mean")]
     assert counts[0] == counts[2] == 0 < counts[1]
+
+
+def test_the_gallery_s_base_line_is_that_of_the_photo_as_it_is_whatever_the_cloak(whole):
+    scores = whole[0].scores
+    for victim in (*"abc", "mean"):
+        plain = scores[f"protection_oblivious/clean/{victim}"]
+        assert all(scores[f"protection_baseline/{method}/{victim}"].value == plain.value for method in METHODS[:5])
+    assert scores["protection_oblivious/painted/mean"].value > scores["protection_oblivious/clean/mean"].value
+
+
+def test_after_a_distortion_the_distorted_photo_is_judged(tmp_path, monkeypatch):
+    """Here the distortion hands everybody the photo of somebody else."""
+    monkeypatch.setitem(DISTORTIONS, "_blur", lambda kept, seed: kept.roll(1, 0))
+    scores = study(tmp_path, Design(far=0.1, fars=(0.1,), goals=("dodge",)))[0].scores
+    assert scores["dodging_psr/clean/mean"].value < 0.2 and scores["dodging_psr_blur/clean/mean"].value > 0.6
+    assert scores["dodging_psr_jpeg90/clean/mean"].value < 0.2
 
 
 def test_cards_say_what_a_method_is(whole):
