@@ -217,6 +217,25 @@ def test_what_adapting_costs_is_the_clean_rate_before_less_the_one_after(tmp_pat
         assert outcome.scores[f"adaptive_dodging_psr/pgd/{victim}"].value > 0.5
 
 
+def test_an_adapted_recogniser_has_a_threshold_of_its_own(tmp_path):
+    class Squeezed(ToyTarget):
+        """Sees whom the toy sees, with every cosine close to 1: at the toy's threshold it would accept everybody."""
+
+        def embed(self, chips):
+            return torch.nn.functional.normalize(super().embed(chips) + 10 * torch.eye(64)[0], dim=1)
+
+    def retrainer(target, clean, cloaked, rng):
+        return Squeezed(0 if target.name == "a" else 1, "squeezed")
+
+    design = Design(far=0.1, fars=(0.1,), goals=("dodge",), adaptive=("painted",), training_people=2)
+    told = {"evasion": {"painted": Painted()}, "retrainer": retrainer, "training": lambda: dataset(3, 4, 7)}
+    scores = study(tmp_path, design, **told)[0].scores
+    for victim in "ab":
+        own = scores[f"adapted_threshold_far_1e-1/painted/{victim}"].value
+        assert scores[f"threshold_far_1e-1/clean/{victim}"].value < 0.9 and own > 0.97
+    assert scores["adaptive_dodging_psr/painted/mean"].value > 0.2  # 0 at the toy's
+
+
 def test_the_tracker_trains_on_other_people_cloaked_by_the_same_method_on_all_its_recognisers(tmp_path):
     seen, crafted = [], []
 
