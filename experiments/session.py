@@ -87,12 +87,12 @@ class Session:
         run.card.write(folder)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
         write_skipped(folder / "skipped.csv", dataset.skipped)
-        print(
-            f"{self.resolved['name']}: {len(dataset.faces)} photos of {run.card.data['n_identities']} people, "
-            f"targets {', '.join(targets)}; writing to {folder}",
-            file=sys.stderr,
-        )
         try:
+            print(
+                f"{self.resolved['name']}: {len(dataset.faces)} photos of {run.card.data['n_identities']} people, "
+                f"targets {', '.join(targets)}; writing to {folder}",
+                file=sys.stderr,
+            )
             self._study(run, dataset, targets, study, tracker)
         except BaseException as error:
             run.card.status = "failed"

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from facesec_bench.distortions import blurred, jpeg, noisy, pass_gradient, quantised, rescaled, screenshot
+from facesec_bench.distortions import blurred, jpeg, noisy, pass_gradient, quantised, rescaled
 from facesec_bench.errors import ConfigError
+from facesec_bench.screenshot import screenshot
 from facesec_bench.seeds import generator
 
 

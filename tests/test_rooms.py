@@ -28,6 +28,7 @@ KERNEL = (
         "progress",
         "runs",
         "distortions",
+        "screenshot",
     ),
     ("data", "targets", "generators", "perception", "watermarks", "makeup"),
     ("spaces", "search", "training"),

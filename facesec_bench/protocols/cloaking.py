@@ -22,6 +22,7 @@ from facesec_bench.protocols.identification import RANKS
 from facesec_bench.protocols.roles import Roles
 from facesec_bench.protocols.verification import MEASURE
 from facesec_bench.records import Record
+from facesec_bench.screenshot import screenshot
 
 MEAN = "mean"
 """In place of a victim's name: all victims, their rows pooled."""
@@ -29,7 +30,7 @@ MEAN = "mean"
 DISTORTIONS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
     **{suffix: bits.DISTORTIONS[suffix] for suffix in ("_jpeg90", "_jpeg75", "_resize")},
     "_blur": lambda kept, seed: as_kept(distortions.blurred(kept, 1.0)),
-    "_screenshot": lambda kept, seed: distortions.screenshot(kept),
+    "_screenshot": lambda kept, seed: screenshot(kept),
 }
 """By suffix of the measure: 8-bit images and a seed -> 8-bit images, as a photo on its way through a platform."""
 

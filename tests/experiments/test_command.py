@@ -143,7 +143,7 @@ def test_no_experiment_is_an_error_that_lists_them(facesec):
     result = facesec("run", "seed=3")
     assert (
         result.exit_code == 1
-        and "calibrate, evasion, evasion_all, quickstart, train_hidden, watermark" in result.stderr
+        and "calibrate, cloaking, evasion, evasion_all, quickstart, train_hidden, watermark" in result.stderr
     )
 
 
