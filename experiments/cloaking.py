@@ -152,7 +152,9 @@ def _describe(
     run: Run, setting: Setting, design: Design, targets: Mapping[str, FRTarget], victims: Sequence[str]
 ) -> None:
     """The threat model in words, from what the study really does."""
-    calibrated_on = "the clean pairs given with this data set" if setting.dataset.pairs else "all clean pairs of it"
+    calibrated_on = (
+        "the clean pairs given with this data set" if setting.dataset.pairs else "all clean pairs of this data set"
+    )
     if setting.apart:
         calibrated_on = f"the clean pairs of {len(setting.apart)} identities kept apart"
     most = max(len(judges) for judges in setting.roles.judges.values())
