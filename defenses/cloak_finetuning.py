@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from facesec_bench.errors import ConfigError, DataError, TargetError
+from defenses.distillation import Batch, anchors, christen, device_of, distil, trainable
+from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.interfaces import FRTarget
-from facesec_bench.search import borrowed
-from facesec_bench.targets.identity import state_digest
-from facesec_bench.training import fit
-
-_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class CloakFinetuning:
     """Makes a recogniser see a cloaked photo as it saw the uncloaked one, by distillation from itself.
 
-    Loss of a batch: mean of (1 - cos(student(x), teacher(x))) + (1 - cos(student(y), teacher(x))), y the cloaked photo.
-    The first term keeps clean accuracy; no identity label is needed. The idea is that of the adaptive trainer of
+    `distillation.distil`, the altered photo being the cloaked one. The idea is that of the adaptive trainer of
     Radiya-Dixit et al., "Data Poisoning Won't Save You From Facial Recognition", ICLR 2022, who train with labels on
-    photos cloaked by the public tool; who can download a cloak can make its training set.
-
-    The recogniser trains in eval mode: BatchNorm keeps its statistics, dropout is off, as when it is judged. Its
+    photos cloaked by the public tool; who can download a cloak can make its training set. The new recogniser's
     thresholds are its own: calibrate it anew.
 
     Attributes:
@@ -67,44 +59,18 @@ class CloakFinetuning:
             DataError: there are no photos, or not one cloak for each.
             TrainingError: the training broke down.
         """
-        if not isinstance(target, nn.Module) or not any(True for _ in target.parameters()):
-            raise TargetError(
-                f"cloak_finetuning: found {type(target).__name__}, wanted a target that is a torch module with "
-                "parameters, such as sface; others cannot be fine-tuned."
-            )
+        trainable(target, "cloak_finetuning")
         if not len(clean) or clean.shape != cloaked.shape:
             raise DataError(
                 f"cloak_finetuning: found photos {tuple(clean.shape)} and cloaks {tuple(cloaked.shape)}, wanted some "
                 "dozens of photos of other people and one cloak of each."
             )
-        device = next(target.parameters()).device
-        with borrowed(target), torch.no_grad():
-            anchors = torch.cat([target.embed(few.to(device)).cpu() for few in clean.split(_AT_ONCE)])
-        student = copy.deepcopy(target)
-        self._train(student, clean.cpu(), cloaked.cpu(), anchors, rng)
-        student.name = f"{target.name}_{self.suffix}"
-        student.card = replace(target.card, note=f"{target.card.note}; fine-tuned on cloaked photos".lstrip("; "))
-        student.digest = state_digest(student)
-        return cast(FRTarget, student)
+        device, seen = device_of(target), anchors(target, clean)
+        clean, cloaked, student = clean.cpu(), cloaked.cpu(), copy.deepcopy(target)
 
-    def _train(self, student: nn.Module, clean: Tensor, cloaked: Tensor, anchors: Tensor, rng: torch.Generator) -> None:
-        device, recogniser = next(student.parameters()).device, cast(FRTarget, student)
-
-        def batches(step: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        def batches(step: int, rng: torch.Generator) -> Batch:
             rows = torch.randint(len(clean), (self.batch,), generator=rng, device=rng.device).cpu()
-            return torch.cat([clean[rows], cloaked[rows]]).to(device), anchors[rows].repeat(2, 1).to(device)
+            return Batch(*(part[rows].to(device) for part in (clean, cloaked, seen)))
 
-        def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-            photos, wanted = batch
-            return 2 * (1 - (recogniser.embed(photos) * wanted).sum(1)).mean()
-
-        fit(
-            student,
-            batches,
-            loss,
-            optimiser=lambda parameters: torch.optim.Adam(parameters, lr=self.learning_rate),
-            schedule=lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, self.steps),
-            steps=self.steps,
-            rng=rng,
-            train_mode=False,
-        )
+        distil(student, batches, steps=self.steps, learning_rate=self.learning_rate, rng=rng)
+        return christen(student, target, self.suffix, "fine-tuned on cloaked photos")

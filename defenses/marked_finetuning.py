@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from facesec_bench.errors import ConfigError, DataError, TargetError
+from defenses.distillation import AT_ONCE, Batch, anchors, christen, device_of, distil, trainable
+from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.interfaces import FRTarget, Watermark
 from facesec_bench.search import SignStep, borrowed, minimise
 from facesec_bench.spaces import PixelBall, linf_radius
-from facesec_bench.targets.identity import state_digest
-from facesec_bench.training import fit
 from facesec_bench.watermarks.messages import draw
 
 _OVERSTEP = 1.25
 """Step of the single-step attack as a share of eps (Wong, Rice and Kolter, ICLR 2020, Section 5)."""
-_AT_ONCE = 16
 
 
 class Pairs(NamedTuple):
@@ -40,16 +38,14 @@ class Pairs(NamedTuple):
 class MarkedFinetuning:
     """Makes a recogniser see a marked photo as it saw the unmarked one, by distillation from itself.
 
-    Loss of a batch: mean of (1 - cos(student(x), teacher(x))) + (1 - cos(student(y), teacher(x))), where y is the
-    marked photo E(x, m), or with `eps_255` the worst point that one gradient step finds around it. The first term keeps
-    clean accuracy; no identity label is needed. Plainly it is watermark augmentation (Yao, Jain and Liu, "Hide and
+    `distillation.distil`, the altered photo y being the marked one, E(x, m), or with `eps_255` the worst point that one
+    gradient step finds around it. Plainly it is watermark augmentation (Yao, Jain and Liu, "Hide and
     Seek", 2024, find that it helps little); with `eps_255` it is fast adversarial training (Wong, Rice and Kolter,
     "Fast is Better than Free", ICLR 2020: random start, one step of 1.25 eps) on the activation loss. In that step the
     mark is held fixed, E(x + d) taken for E(x) + d, which saves the watermarker's backward pass; an attack on the
     outcome must go through the true watermarker and the fine-tuned recogniser.
 
-    The recogniser trains in eval mode: BatchNorm keeps its statistics, dropout is off, as when it is judged. Its
-    thresholds are its own: calibrate it anew.
+    The new recogniser's thresholds are its own: calibrate it anew.
 
     Attributes:
         suffix: the new target is called "<name>_<suffix>".
@@ -95,45 +91,28 @@ class MarkedFinetuning:
             DataError: there are no photos.
             TrainingError: the training broke down.
         """
-        if not isinstance(target, nn.Module) or not any(True for _ in target.parameters()):
-            raise TargetError(
-                f"marked_finetuning: found {type(target).__name__}, wanted a target that is a torch module with "
-                "parameters, such as sface; others cannot be fine-tuned."
-            )
+        trainable(target, "marked_finetuning")
         if not len(chips):
             raise DataError("marked_finetuning: found no training photos, wanted some hundred of other people.")
         with borrowed(target, watermark):
             pairs = prepare(target, watermark, chips, self.messages, rng)
         student: FRTarget = copy.deepcopy(target)
         self._train(student, pairs, rng)
-        return self._christened(student, target, watermark)
+        how = "plainly" if self.eps_255 is None else f"adversarially at {self.eps_255:g}/255"
+        return christen(student, target, self.suffix, f"fine-tuned {how} on {watermark.name} marks")
 
     def _train(self, student: FRTarget, pairs: Pairs, rng: torch.Generator) -> None:
-        device = _device(student)
+        device = device_of(student)
 
-        def batches(step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        def batches(step: int, rng: torch.Generator) -> Batch:
             rows = torch.randint(len(pairs.marked), (self.batch,), generator=rng, device=rng.device).cpu()
             own = rows % len(pairs.clean)
-            clean, marked, anchors = (
+            clean, marked, seen = (
                 part.to(device) for part in (pairs.clean[own], pairs.marked[rows], pairs.anchors[own])
             )
-            return clean, self._hardened(student, marked, anchors, rng), anchors
+            return Batch(clean, self._hardened(student, marked, seen, rng), seen)
 
-        def loss(pairs_: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-            clean, marked, anchors = pairs_
-            seen = student.embed(torch.cat([clean, marked]))
-            return 2 * (1 - (seen * anchors.repeat(2, 1)).sum(1)).mean()
-
-        fit(
-            cast(nn.Module, student),
-            batches,
-            loss,
-            optimiser=lambda parameters: torch.optim.Adam(parameters, lr=self.learning_rate),
-            schedule=lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, self.steps),
-            steps=self.steps,
-            rng=rng,
-            train_mode=False,
-        )
+        distil(student, batches, steps=self.steps, learning_rate=self.learning_rate, rng=rng)
 
     def _hardened(self, student: FRTarget, marked: Tensor, anchors: Tensor, rng: torch.Generator) -> Tensor:
         """(B, 3, H, W) -> where one step from a random start in the ball makes the student see someone else."""
@@ -142,15 +121,6 @@ class MarkedFinetuning:
         space = PixelBall(marked, linf_radius(self.eps_255), "linf", random_start=True)
         rule = SignStep(_OVERSTEP * space.radius)
         return minimise(lambda images: (student.embed(images) * anchors).sum(1), space, rule, 1, rng)
-
-    def _christened(self, student: FRTarget, target: FRTarget, watermark: Watermark) -> FRTarget:
-        how = "plainly" if self.eps_255 is None else f"adversarially at {self.eps_255:g}/255"
-        student.name = f"{target.name}_{self.suffix}"
-        student.card = replace(
-            target.card, note=f"{target.card.note}; fine-tuned {how} on {watermark.name} marks".lstrip("; ")
-        )
-        student.digest = state_digest(cast(nn.Module, student))
-        return student
 
 
 @torch.no_grad()
@@ -162,12 +132,8 @@ def prepare(target: FRTarget, watermark: Watermark, chips: Tensor, messages: int
         messages: marked copies of each.
         rng: draws the messages.
     """
-    device, chips = _device(target), chips.cpu()
+    device, chips = device_of(target), chips.cpu()
     words = draw(messages * len(chips), watermark.bits, rng).to(chips)
-    copies = zip(chips.repeat(messages, 1, 1, 1).split(_AT_ONCE), words.split(_AT_ONCE), strict=True)
+    copies = zip(chips.repeat(messages, 1, 1, 1).split(AT_ONCE), words.split(AT_ONCE), strict=True)
     marked = torch.cat([watermark.encode(few.to(device), message.to(device)).cpu() for few, message in copies])
-    return Pairs(chips, marked, torch.cat([target.embed(few.to(device)).cpu() for few in chips.split(_AT_ONCE)]))
-
-
-def _device(target: FRTarget) -> torch.device:
-    return next(cast(nn.Module, target).parameters()).device
+    return Pairs(chips, marked, anchors(target, chips))

@@ -203,7 +203,7 @@ class Lifter(Patterns):
 def test_photos_stay_in_cpu_memory_and_each_batch_goes_to_the_weights(device, monkeypatch):
     """Tensors without values: torch refuses to mix their devices as it would real ones, with no card in the machine."""
     asked = {}
-    monkeypatch.setattr("defenses.marked_finetuning.fit", lambda *a, **k: asked.update(batches=a[1], loss=a[2]))
+    monkeypatch.setattr("defenses.distillation.fit", lambda *a, **k: asked.update(batches=a[1], loss=a[2]))
     with FakeTensorMode():
         target, chips = Linear(device), torch.rand(5, 3, 8, 8)
         pairs = prepare(target, Lifter(device), chips, 2, generator(0))
