@@ -66,8 +66,7 @@ class LowKey:
     @cached_property
     def lpips(self) -> LPIPS:
         """Loaded when first needed: a constructor reads no weights."""
-        with torch.random.fork_rng(devices=[]):  # its networks are drawn at random before their weights are read
-            return LPIPS(self.net)
+        return LPIPS(self.net)
 
     def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
         """Perturbed chips (B, 3, H, W), see `interfaces.Evasion`."""

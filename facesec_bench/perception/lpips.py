@@ -41,8 +41,8 @@ class LPIPS(nn.Module):
             raise ValueError(f"LPIPS wants net 'alex' or 'vgg'; found {net!r}.")
         tensors, self.digest = load_weights(f"lpips_{net}", weights)
         # pnet_rand: a backbone without ImageNet weights, which the package would otherwise download.
-        with warnings.catch_warnings():  # the package calls torchvision by arguments that it has deprecated
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # it draws weights before ours replace them
+            warnings.simplefilter("ignore", UserWarning)  # it calls torchvision by arguments that are deprecated
             model = _package().LPIPS(net=net, version="0.1", pretrained=True, pnet_rand=True, verbose=False)
         _fill_backbone(model.net, tensors)
         _check_heads(model, tensors)

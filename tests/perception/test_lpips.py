@@ -106,3 +106,9 @@ def test_wrong_shapes_and_names_are_refused(alex: LPIPS) -> None:
         alex(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 65))
     with pytest.raises(ValueError, match="squeeze"):
         LPIPS("squeeze")  # type: ignore[arg-type]
+
+
+def test_building_it_leaves_the_worlds_generator_alone():
+    before = torch.get_rng_state()
+    LPIPS("alex")
+    assert torch.equal(before, torch.get_rng_state())
