@@ -23,7 +23,7 @@ from facesec_bench.generators.tuned import Tuned
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget, Guidance, ImageGenerator, Latent
 from facesec_bench.makeup.regions import face_mask
-from facesec_bench.search import AdamStep, Objective, Occasionally, Part, borrowed, minimise
+from facesec_bench.search import AdamStep, Objective, Part, borrowed, minimise
 from facesec_bench.seeds import generator as seeded
 from facesec_bench.spaces import LatentWalk
 
@@ -124,6 +124,7 @@ class Clip2Protect:
                 rng,
                 penalty=part.penalty,
                 until=part.until,
+                look_every=_LOOK,
                 narrow=None if self.stop is None else lambda rows: self._part(whole.rows(rows), rng),
             )
             with torch.no_grad():
@@ -172,7 +173,7 @@ class Clip2Protect:
             asked = _times(self.makeup * len(weighed), self.guidance.bind(scene.photos, rng))
             weighed[0] = _sum(weighed[0], asked)
         space = LatentWalk(scene.latent, self.free, self._picture(scene), self.units, self.reach)
-        until = None if self.stop is None else Occasionally(partial(_arrived, scene.pulls, self.stop), _LOOK)
+        until = None if self.stop is None else partial(_arrived, scene.pulls, self.stop)
         return Part(weighed, space, lambda params: self.regulariser * params.square().sum(1), until)
 
     def _picture(self, scene: _Scene) -> Callable[[Latent], Tensor]:

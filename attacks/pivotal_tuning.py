@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.tuned import Tuned
 from facesec_bench.interfaces import ImageGenerator, Latent
-from facesec_bench.search import AdamStep, Occasionally, Part, borrowed, minimise
+from facesec_bench.search import AdamStep, Part, borrowed, minimise
 from facesec_bench.spaces import LatentWalk
 from facesec_bench.training import fit
 
@@ -83,7 +83,7 @@ def invert(
 
     def part(rows: Tensor) -> Part:
         wanted = pictures[rows]
-        near = Occasionally(lambda x: lpips(x, wanted) <= how.stop, _EVERY) if how.stop > 0 else None
+        near = None if how.stop == 0 else lambda x: lpips(x, wanted) <= how.stop
         return Part([lambda x: distance(x, wanted)], walk.rows(rows, walk.picture), None, near)
 
     whole = part(torch.arange(len(pictures), device=pictures.device))
@@ -95,6 +95,7 @@ def invert(
             how.steps,
             rngs[0],
             until=whole.until,
+            look_every=_EVERY,
             narrow=part if whole.until else None,
         )
     return walk.latent(params)

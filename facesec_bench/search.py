@@ -61,26 +61,6 @@ Narrow = Callable[[Tensor], Part]
 """Rows (k,) of the first batch -> the search of these images only."""
 
 
-@dataclass
-class Occasionally:
-    """An `until` that is asked every so many steps only, as a look costs a forward pass.
-
-    Attributes:
-        until: (B, 3, H, W) -> (B,) bool.
-        every: steps between two looks; the first comes after so many.
-    """
-
-    until: Callable[[Tensor], Tensor]
-    every: int
-    asked: int = field(default=0, init=False)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B,) bool: False where it does not look."""
-        looks = self.asked > 0 and self.asked % self.every == 0
-        self.asked += 1
-        return self.until(images) if looks else torch.zeros(len(images), dtype=torch.bool, device=images.device)
-
-
 @contextmanager
 def borrowed(*models: object) -> Iterator[None]:
     """Models on loan: eval mode and no parameter gradients inside; everything as it was after, even after an error.
@@ -129,6 +109,7 @@ def minimise(
     penalty: Callable[[Tensor], Tensor] | None = None,
     judge: Objective | None = None,
     until: Callable[[Tensor], Tensor] | None = None,
+    look_every: int = 1,
     narrow: Narrow | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -143,6 +124,7 @@ def minimise(
         judge: (B, 3, H, W) -> (B,); if given, each image's best visited parameters by this score are returned, the
             start included (one more forward pass a step), and otherwise the last ones.
         until: (B, 3, H, W) -> (B,) bool; an image for which it holds stops moving, and the search ends when all do.
+        look_every: moves between two looks of `until`, as each renders every image; the first is before any move.
         narrow: gives the search of some of the images; with `until`, images that stopped are then no longer computed.
             Without it they are computed and left where they are.
         progress: called as progress(moves done, steps).
@@ -151,11 +133,13 @@ def minimise(
         Parameters of the space, (B, ...), detached; `space.render` makes them images.
 
     Raises:
-        ConfigError: `steps` is negative, or `narrow` comes with `judge` or without `until`.
+        ConfigError: `steps` is negative, `look_every` below 1, or `narrow` comes with `judge` or without `until`.
         TargetError: a loss is not (B,), or a gradient is missing, NaN or infinite.
     """
     if steps < 0:
         raise ConfigError(f"minimise: found steps = {steps}, wanted 0 or more.")
+    if look_every < 1:
+        raise ConfigError(f"minimise: found look_every = {look_every}, wanted 1 or more.")
     if narrow is not None and (judge is not None or until is None):
         raise ConfigError("minimise: `narrow` drops images that `until` stops; wanted `until` with it and no `judge`.")
     if narrow is not None and not isinstance(rule, Narrowing):
@@ -165,15 +149,17 @@ def minimise(
     params = space.project(space.start(rng)).detach()
     best = _Best(judge, params, space) if judge else None
     whole, rows = params, torch.arange(len(params), device=params.device)
+    active: Tensor | None = None  # as of the last look; None where all move
     for done in range(steps):
-        active = None if now.until is None else ~_verdict(now.until, now.space.render(params))
-        if active is not None and not active.any():
-            break
-        if narrow is not None and active is not None and not active.all():
-            whole = whole.index_copy(0, rows, params)
-            rows, params = rows[active], params[active]
-            rule.keep(active)  # type: ignore[attr-defined]
-            now, active = narrow(rows), None
+        if now.until is not None and done % look_every == 0:
+            active = ~_verdict(now.until, now.space.render(params))
+            if not active.any():
+                break
+            if narrow is not None and not active.all():
+                whole = whole.index_copy(0, rows, params)
+                rows, params = rows[active], params[active]
+                rule.keep(active)  # type: ignore[attr-defined]
+                now, active = narrow(rows), None
         moved = now.space.project(rule.step(params, partial(_gradient, now))).detach()
         params = moved if active is None else torch.where(_rows(active, moved), moved, params)
         if best:

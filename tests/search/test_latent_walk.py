@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facesec_bench.errors import ConfigError
-from facesec_bench.search import AdamStep, L2Step, Occasionally, Part, SignStep, minimise
+from facesec_bench.search import AdamStep, L2Step, Part, SignStep, minimise
 from facesec_bench.seeds import generator
 from facesec_bench.spaces import LatentWalk, PixelBall
 
@@ -131,16 +131,37 @@ def test_narrowing_is_refused_where_it_has_no_meaning():
         )
 
 
-def test_an_occasional_look_comes_every_so_many_steps_and_not_at_once():
-    looks = []
+@pytest.mark.parametrize("narrowing", [False, True])
+def test_looks_come_every_so_many_moves_and_who_arrived_stays_in_between(narrowing):
+    """Images step 0.1 towards 1 and stop from 0.75 on; looks come before moves 0, 3, 6, ..."""
+    starts, looks = torch.tensor([0.8, 0.6, 0.1]), []
 
-    def until(images: torch.Tensor) -> torch.Tensor:
-        looks.append(len(asked))
-        return torch.ones(len(images), dtype=torch.bool)
+    def part(rows: torch.Tensor) -> Part:
+        space = PixelBall(starts[rows].view(-1, 1, 1, 1).expand(-1, 3, 1, 1).contiguous(), 1.0)
 
-    occasionally, asked, said = Occasionally(until, 3), [], []
-    for step in range(8):
-        said.append(bool(occasionally(torch.zeros(2, 3, 1, 1)).all()))
-        asked.append(step)
-    assert looks == [3, 6]
-    assert said == [False, False, False, True, False, False, True, False]
+        def until(images: torch.Tensor) -> torch.Tensor:
+            looks.append(len(images))
+            return images[:, 0, 0, 0] > 0.75
+
+        return Part([lambda x: -x.sum((1, 2, 3))], space, None, until)
+
+    whole = part(torch.arange(3))
+    found = minimise(
+        whole.objectives,
+        whole.space,
+        SignStep(0.1),
+        7,
+        RNG,
+        until=whole.until,
+        look_every=3,
+        narrow=part if narrowing else None,
+    )
+    # The first stops at once, the second passes 0.75 after two moves and is seen after three, the third takes seven.
+    assert torch.allclose(found[:, 0, 0, 0], torch.tensor([0.8, 0.9, 0.8]), atol=1e-6)
+    assert looks == ([3, 2, 1] if narrowing else [3, 3, 3])
+
+
+def test_looking_less_often_than_never_is_refused():
+    space = PixelBall(torch.full((1, 3, 2, 2), 0.5), 0.1)
+    with pytest.raises(ConfigError, match="look_every"):
+        minimise(lambda x: x.sum((1, 2, 3)), space, SignStep(0.1), 3, RNG, look_every=0)
