@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attacks.jitter import Jitter, jittered
+from attacks.latent_file import LatentFile
 from attacks.pivotal_tuning import Distance, Pivoting, invert, tune
+from attacks.shrunk import shrunk
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
 from facesec_bench.generators.tuned import Tuned
@@ -29,6 +32,8 @@ from facesec_bench.spaces import LatentWalk
 
 _REMEMBERED = 64
 """Photos whose pivots are kept, so that other surrogates and goals need no second stage 1."""
+_WEIGHTS = 2**28
+"""Weights of tuned generators that are kept with them: 1 GiB, or 8 photos of StyleGAN2 at 1024 pixels."""
 
 
 _LOOK = 5
@@ -46,7 +51,8 @@ class Clip2Protect:
 
     Against the paper: the sum over surrogates is a mean; recognisers see the aligned chip, not a detector's box; the
     pivot comes from optimisation where no latents are given; every photo has a freshly tuned generator, where the
-    released code goes on with the one it has. `rendering="generator"` is the published way, a generated picture in
+    released code goes on with the one it has; large pictures are averaged down to `side` at once, where the released
+    code takes every fourth pixel for stage 1. `rendering="generator"` is the published way, a generated picture in
     place of the face; "residual" adds only what the walk changes, G(w') - G(w), so the photo keeps its own detail
     whatever the generator's resolution. Both stay inside the face region.
 
@@ -67,9 +73,15 @@ class Clip2Protect:
         stop: a photo stops when every surrogate's cosine is this far: at most `stop` to oneself, at least `stop` to
             the target; None walks all steps.
         seed: of what stage 1 draws; stage 1 of a photo depends on it and on the photo's key only.
+        latents: pivots found elsewhere, by the photos' keys, or the path of their file: nothing is inverted then, and
+            `pivoting` only tunes. None inverts.
+        raw_units: count steps, reach and regulariser in the latent's own numbers, as the released code does, and not
+            in units of each layer.
+        side: pictures of a larger generator are averaged to this side before anything looks at them.
 
     Raises:
         ConfigError: a number out of range, or a layer that the generator does not have.
+        DataError: a file of latents that cannot be read; when called, one without a photo that is to be cloaked.
     """
 
     def __init__(
@@ -91,6 +103,9 @@ class Clip2Protect:
         jitter: Jitter | None = None,
         stop: float | None = None,
         seed: int = 0,
+        latents: LatentFile | str | Path | None = None,
+        raw_units: bool = False,
+        side: int = 256,
     ) -> None:
         if rendering not in ("residual", "generator"):
             raise ConfigError(f"clip2protect: found rendering {rendering!r}, wanted 'residual' or 'generator'.")
@@ -98,12 +113,17 @@ class Clip2Protect:
             raise ConfigError("clip2protect: wanted steps and weights of 0 or more, and a step above 0.")
         if eps_255 is not None and not eps_255 > 0:
             raise ConfigError(f"clip2protect: found eps_255 {eps_255}, wanted above 0, or null for no bound.")
-        self.generator, self.lpips, self.pivoting, self.guidance = generator, lpips, pivoting, guidance
+        self.generator, self.lpips, self.pivoting, self.guidance = shrunk(generator, side), lpips, pivoting, guidance
         self.free, self.steps, self.step, self.eps_255, self.reach = tuple(free), steps, step, eps_255, reach
         self.adversarial, self.makeup, self.regulariser = adversarial, makeup, regulariser
         self.rendering, self.decoy, self.jitter, self.stop, self.seed = rendering, decoy, jitter or Jitter(), stop, seed
-        self.units = generator.units()
-        self.frame = Frame(generator.landmarks, generator.resolution)
+        self.latents = LatentFile(latents) if isinstance(latents, str | Path) else latents
+        units = generator.units()
+        _check_layers(generator.name, list(units), "free", self.free)
+        if self.latents is None:
+            _check_layers(generator.name, list(units), "pivoting.layers", pivoting.layers)
+        self.units = dict.fromkeys(units, 1.0) if raw_units else units
+        self.frame = Frame(self.generator.landmarks, self.generator.resolution)
         self._pivots: OrderedDict[str, _Pivot] = OrderedDict()
 
     def __call__(self, faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], rng: torch.Generator) -> Tensor:
@@ -137,16 +157,24 @@ class Clip2Protect:
         if missing:
             pictures = self.frame.to_picture(faces.images[missing])
             rngs = [seeded(self.seed, "pivot", faces.keys[i]) for i in missing]
-            latent = invert(self.generator, pictures, self.pivoting, self.lpips, self.units, rngs)
+            if self.latents is not None:
+                latent = self.latents.of(self.generator, [faces.keys[i] for i in missing], rngs)
+            else:
+                latent = invert(self.generator, pictures, self.pivoting, self.lpips, self.units, rngs)
             tuned = tune(self.generator, latent, pictures, self.pivoting, self.lpips, rngs[0])
             for place, i in enumerate(missing):
                 row = {layer: tensor[place : place + 1] for layer, tensor in latent.items()}
                 self._pivots[names[i]] = _Pivot(row, tuned.rows([place]))
         found = [self._pivots[name] for name in names]
-        while len(self._pivots) > max(_REMEMBERED, len(names)):
+        while len(self._pivots) > max(self._most(), len(names)):
             self._pivots.popitem(last=False)
         whole = {layer: torch.cat([pivot.latent[layer] for pivot in found]) for layer in found[0].latent}
         return whole, Tuned.joined([pivot.tuned for pivot in found])
+
+    def _most(self) -> int:
+        """Pivots that are kept."""
+        weights = sum(p.numel() for p in self.generator.parameters()) if isinstance(self.generator, nn.Module) else 1
+        return min(_REMEMBERED, _WEIGHTS // max(1, weights))
 
     def _to(self, device: torch.device) -> None:
         for network in (self.generator, self.lpips, self.frame):
@@ -245,6 +273,16 @@ class _Scene:
         """For some of the photos."""
         latent = {layer: tensor[rows] for layer, tensor in self.latent.items()}
         return _Scene(self.photos[rows], latent, self.tuned.rows(rows), [pull.rows(rows) for pull in self.pulls])
+
+
+def _check_layers(painter: str, known: list[str], what: str, wanted: Sequence[str]) -> None:
+    """Before stage 1, which may take long, and not after it."""
+    unknown = [layer for layer in wanted if layer not in known]
+    if unknown or not wanted:
+        raise ConfigError(
+            f"clip2protect: found {', '.join(unknown) or 'nothing'} in {what}, wanted some of the layers of {painter}: "
+            f"{', '.join(known)}."
+        )
 
 
 def _arrived(pulls: Sequence[_Pull], stop: float, images: Tensor) -> Tensor:

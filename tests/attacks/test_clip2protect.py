@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from attacks.clip2protect import Clip2Protect
 from attacks.jitter import Jitter
+from attacks.latent_file import LatentFile
 from attacks.pivotal_tuning import Pivoting
-from facesec_bench.errors import ConfigError
+from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import CHIP_SIZE, Faces
 from facesec_bench.makeup.regions import face_mask
@@ -150,6 +151,101 @@ def test_guidance_is_heard_with_its_weight_and_not_without():
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError, match="clip2protect"):
         cloak(**wrong)
+
+
+def filed(tmp_path, people: int = 3) -> str:
+    """A latent for each photo, made elsewhere."""
+    zs = {f"p{i}::z": torch.randn(6, generator=generator(7, "z", i)) for i in range(people)}
+    torch.save(zs, tmp_path / "latents.pt")
+    return str(tmp_path / "latents.pt")
+
+
+def test_a_latent_from_a_file_is_the_pivot_itself_and_only_the_generator_is_tuned(tmp_path, monkeypatch):
+    monkeypatch.setattr("attacks.clip2protect.invert", lambda *_: pytest.fail("a given pivot is not optimised"))
+    faces, aim = aim_of("dodge")
+    method = cloak(latents=filed(tmp_path), rendering="generator", steps=0)
+    method(faces, aim, [ToyTarget()], generator(1, "c"))
+    latent, tuned = method.pivots(faces)
+    assert torch.equal(latent["z"], torch.stack([method.latents.tensors[f"p{i}::z"] for i in range(3)]))
+    wanted = method.frame.to_picture(faces.images)
+    with torch.no_grad():
+        before, after = (squared(painter.synthesise(latent), wanted) for painter in (method.generator, tuned))
+    assert (after < before).all()
+
+
+def test_pivots_from_a_file_are_kept_by_photo_whatever_comes_in_which_order(tmp_path):
+    faces, aim = aim_of("dodge")
+    order = [2, 0, 1]
+    turned = Aim("dodge", aim.references[order], aim.labels[order], aim.gallery)
+    method = cloak(latents=LatentFile(filed(tmp_path)))
+    straight = method(faces, aim, [ToyTarget()], generator(1, "c"))
+    kept = {name: id(pivot) for name, pivot in method._pivots.items()}
+    shuffled = method(faces.select(order), turned, [ToyTarget()], generator(1, "c"))
+    assert kept == {name: id(pivot) for name, pivot in method._pivots.items()}
+    assert torch.allclose(straight[order], shuffled, atol=1e-4)
+    fresh = cloak(latents=filed(tmp_path))(faces.select(order), turned, [ToyTarget()], generator(1, "c"))
+    assert torch.allclose(fresh, shuffled, atol=1e-4)
+
+
+def test_a_photo_without_a_latent_stops_everything_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("attacks.clip2protect.tune", lambda *_: pytest.fail("tuned before the file was checked"))
+    faces, aim = aim_of("dodge")
+    with pytest.raises(DataError, match=r"no latent of 1 of 3 photos, the first p2; it holds 2"):
+        cloak(latents=filed(tmp_path, 2))(faces, aim, [ToyTarget()], generator(1, "c"))
+
+
+def test_few_pivots_of_a_heavy_generator_are_kept(monkeypatch):
+    faces, _ = photos()
+    method = cloak()
+    monkeypatch.setattr("attacks.clip2protect._WEIGHTS", sum(p.numel() for p in TinyGenerator().parameters()))
+    for row in range(3):
+        method.pivots(faces.select([row]))
+    assert [name.split("/")[0] for name in method._pivots] == ["p2"]
+    method.pivots(faces)  # a batch is always kept whole
+    assert len(method._pivots) == 3
+
+
+def test_raw_units_count_steps_in_the_latents_own_numbers():
+    faces, aim = aim_of("dodge")
+    latent = cloak().pivots(faces)[0]
+    for raw, wanted in ((False, 0.5), (True, 1.0)):  # the unit of f7 is 0.5
+        method = cloak(raw_units=raw, steps=1, step=1e-3)
+        seen = []
+        frame = method._picture
+        method._picture = lambda scene, frame=frame, seen=seen: lambda now: seen.append(now) or frame(scene)(now)
+        method(faces, aim, [ToyTarget()], generator(1, "c"))
+        change = (seen[-1]["f7"] - latent["f7"]).abs()
+        assert float(change.max()) == pytest.approx(wanted * 1e-3, rel=0.05)
+
+
+class Large(TinyGenerator):
+    """The same picture, with every pixel four times as wide."""
+
+    resolution = 4 * TinyGenerator.resolution
+    landmarks = tuple(((x + 0.5) * 4 - 0.5, (y + 0.5) * 4 - 0.5) for x, y in TinyGenerator.landmarks)
+
+    def synthesise(self, latent):
+        return functional.interpolate(super().synthesise(latent), scale_factor=4, mode="nearest")
+
+
+def test_a_large_generator_acts_as_its_picture_averaged_down():
+    faces, aim = aim_of("dodge")
+    chips = [
+        Clip2Protect(painter, squared, PIVOTING, free=("f7",), steps=5, step=0.2, rendering="generator", side=28)(
+            faces, aim, [ToyTarget()], generator(1, "c")
+        )
+        for painter in (TinyGenerator(), Large())
+    ]
+    assert torch.allclose(*chips, atol=1e-3)
+    with pytest.raises(ConfigError, match="112 pixels and side 100"):
+        Clip2Protect(Large(), squared, PIVOTING, free=("f7",), side=100)
+
+
+@pytest.mark.parametrize("where", ["free", "pivoting"])
+def test_a_layer_that_the_generator_does_not_have_is_refused_before_any_work(where):
+    changes = {"free": ("w8", "f7")} if where == "free" else {"pivoting": Pivoting(layers=("w8",))}
+    with pytest.raises(ConfigError, match=r"found w8 in .*, wanted some of the layers of tiny: z, f7\."):
+        Clip2Protect(TinyGenerator(), squared, **({"pivoting": PIVOTING, "free": ("f7",)} | changes))
 
 
 def test_no_surrogate_is_refused():
