@@ -61,7 +61,7 @@ def _package(name: str = "open_clip") -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"CLIP needs the package open_clip, and {name} cannot be imported ({error}); "
-            "run: pip install open-clip-torch"
+            "run: pip install open-clip-torch (the extra clip of this project)"
         ) from error
 
 
@@ -240,6 +240,7 @@ class ClipGuidance:
                 "to below 1, the second above 0."
             )
         self.clip, self.loss, self.distortion, self.temperature = clip, loss, distortion, temperature
+        self.prompt = prompt
         self.texts = [template.format(f"a {origin_text} with {prompt}") for template in templates]
         self.origin_texts = [template.format(f"a {origin_text}") for template in templates]
 
@@ -255,6 +256,8 @@ class ClipGuidance:
             (B, 3, S, S) -> (B,), lower is nearer to the words; differentiable in the images. It raises ValueError when
             given another number of images.
         """
+        if isinstance(self.clip, nn.Module):
+            self.clip.to(originals.device)
         origin, text, text_origin = (
             self.clip.image(originals),
             self.clip.text(self.texts),
