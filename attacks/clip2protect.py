@@ -78,6 +78,8 @@ class Clip2Protect:
         raw_units: count steps, reach and regulariser in the latent's own numbers, as the released code does, and not
             in units of each layer.
         side: pictures of a larger generator are averaged to this side before anything looks at them.
+        regularised: the free layers whose change counts for the regulariser; None for all. The released code counts
+            the rows of W+ and not the noise maps.
 
     Raises:
         ConfigError: a number out of range, or a layer that the generator does not have.
@@ -106,6 +108,7 @@ class Clip2Protect:
         latents: LatentFile | str | Path | None = None,
         raw_units: bool = False,
         side: int = 256,
+        regularised: Sequence[str] | None = None,
     ) -> None:
         if rendering not in ("residual", "generator"):
             raise ConfigError(f"clip2protect: found rendering {rendering!r}, wanted 'residual' or 'generator'.")
@@ -120,6 +123,9 @@ class Clip2Protect:
         self.latents = LatentFile(latents) if isinstance(latents, str | Path) else latents
         units = generator.units()
         _check_layers(generator.name, list(units), "free", self.free)
+        self.regularised = self.free if regularised is None else tuple(regularised)
+        if wrong := [layer for layer in self.regularised if layer not in self.free]:
+            raise ConfigError(f"clip2protect: found {', '.join(wrong)} in regularised, wanted free layers.")
         if self.latents is None:
             _check_layers(generator.name, list(units), "pivoting.layers", pivoting.layers)
         self.units = dict.fromkeys(units, 1.0) if raw_units else units
@@ -202,7 +208,14 @@ class Clip2Protect:
             weighed[0] = _sum(weighed[0], asked)
         space = LatentWalk(scene.latent, self.free, self._picture(scene), self.units, self.reach)
         until = None if self.stop is None else partial(_arrived, scene.pulls, self.stop)
-        return Part(weighed, space, lambda params: self.regulariser * params.square().sum(1), until)
+        weight = self.regulariser * self._counted(scene)
+        return Part(weighed, space, lambda params: (weight * params.square()).sum(1), until)
+
+    def _counted(self, scene: _Scene) -> Tensor:
+        """(P,), as the walk's parameters: 1 where the regulariser counts, else 0."""
+        sizes = {layer: scene.latent[layer][0].numel() for layer in self.free}
+        parts = [torch.full((size,), float(layer in self.regularised)) for layer, size in sizes.items()]
+        return torch.cat(parts).to(scene.photos)
 
     def _picture(self, scene: _Scene) -> Callable[[Latent], Tensor]:
         mask = self.frame.window * face_mask(scene.photos.shape[-1]).to(scene.photos)

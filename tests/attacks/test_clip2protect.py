@@ -218,6 +218,22 @@ def test_raw_units_count_steps_in_the_latents_own_numbers():
         assert float(change.max()) == pytest.approx(wanted * 1e-3, rel=0.05)
 
 
+def test_the_regulariser_holds_the_layers_it_counts_and_no_others():
+    faces, aim = aim_of("dodge")
+
+    def moved(regularised):
+        method = cloak(free=("z", "f7"), regularised=regularised, regulariser=100.0, raw_units=True, step=0.05)
+        latent, seen, picture = method.pivots(faces)[0], [], method._picture
+        method._picture = lambda scene: lambda now: seen.append(now) or picture(scene)(now)
+        method(faces, aim, [ToyTarget()], generator(1, "c"))
+        return [float((seen[-1][layer] - latent[layer]).abs().mean()) for layer in ("z", "f7")]
+
+    all_held, z_held = moved(None), moved(["z"])
+    assert z_held[1] > 3 * all_held[1] and z_held[0] < 1.5 * all_held[0]
+    with pytest.raises(ConfigError, match="found z in regularised, wanted free layers"):
+        cloak(regularised=["z"])
+
+
 class Large(TinyGenerator):
     """The same picture, with every pixel four times as wide."""
 

@@ -52,6 +52,8 @@ def class_of(config: dict) -> type:
 
 def build(path: Path, **changes: object) -> Evasion:
     config = config_of(path) | changes
+    if "???" in str(config):
+        pytest.skip(f"{path.stem} needs files of the user's own")
     if config["_target_"].startswith("attacks.via_torchattacks") and not importlib.util.find_spec("torchattacks"):
         pytest.skip("torchattacks is an extra: pip install --no-deps torchattacks==3.5.1")
     return hydra.utils.instantiate(config, _convert_="all")
