@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,26 @@ MEAN_DRAWS = 4096
 """Latents whose mean is taken for the mean w."""
 NOISE_STRENGTH = 0.1
 """Of random weights: 0, as a training begins, would hide the noise maps."""
+
+
+class _Cut(torch.autograd.Function):
+    """Clamp to [0, 1]; backwards, beyond the range, a gradient passes if its descent leads back."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        outwards = ((x < 0) & (gradient > 0)) | ((x > 1) & (gradient < 0))
+        return torch.where(outwards, 0.0, gradient)
 
 
 class _Generator(Network):
@@ -79,8 +100,8 @@ class _Generator(Network):
     def synthesise(self, latent: Latent) -> Tensor:
         """A latent of every layer -> (B, 3, R, R) RGB in [0, 1], differentiable in the latent and the weights.
 
-        The network's colours (x + 1) / 2 are clamped to [0, 1]: inside they have their own gradient, a colour that
-        leaves the range is cut off and has none.
+        The network's colours (x + 1) / 2 are clamped to [0, 1], but a colour beyond the range keeps a gradient whose
+        descent leads back to it: otherwise what is once black could not be tuned to be anything else.
 
         Raises:
             ValueError: a missing or unknown layer, or a wrong shape.
@@ -88,7 +109,7 @@ class _Generator(Network):
         check_latent(self.name, latent, self.shapes)
         styles = [latent[layer] for layer in self.shapes if layer.startswith("w")]
         noise = [latent[layer] for layer in self.shapes if layer.startswith("noise")]
-        return ((self.paint(styles, noise) + 1) / 2).clamp(0, 1)
+        return _Cut.apply((self.paint(styles, noise) + 1) / 2)  # type: ignore[no-any-return]
 
     def save(self, path: str | Path) -> None:
         """Write the weights in the layout of rosinality's port: .safetensors, or a torch file under `g_ema`."""

@@ -187,16 +187,43 @@ def test_gradients_reach_every_layer_and_every_weight_of_the_synthesis():
     assert not dead
 
 
-def test_colours_beyond_the_range_are_cut_off_and_inside_keep_their_gradient():
+@pytest.mark.parametrize(("sign", "back"), [(1.0, [1, 0]), (-1.0, [0, 1])])
+def test_colours_beyond_the_range_are_cut_off_and_keep_only_the_gradient_that_leads_back(sign, back):
     network = tiny(8)
     latent = network.draw(1, generator(0))
     network.to_rgbs[0].bias.data[0, :, 0, 0] = torch.tensor([100.0, -100.0, 0.0])
     network.to_rgbs[0].bias.requires_grad_(True)
     image = network.synthesise(latent)
     assert (image[0, 0] == 1).all() and (image[0, 1] == 0).all()
-    (gradient,) = torch.autograd.grad(image.sum(), network.to_rgbs[0].bias)
-    inside = ((image[0, 2] > 0) & (image[0, 2] < 1)).sum()
-    assert gradient.flatten().tolist() == pytest.approx([0, 0, float(inside) / 2])
+    (gradient,) = torch.autograd.grad(sign * image.sum(), network.to_rgbs[0].bias)
+    # Descent lowers what counts positively: of 64 colours each, those above the range return, those below do not.
+    assert gradient.flatten()[:2].tolist() == pytest.approx([sign * 32 * share for share in back])
+
+
+def test_inside_the_range_the_gradient_is_the_colours_own():
+    network = tiny(8)
+    latent = {k: 0.01 * t for k, t in network.draw(1, generator(0)).items()}
+    network.to_rgbs[0].bias.requires_grad_(True)
+    image = network.synthesise(latent)
+    inside = (image > 0) & (image < 1)
+    assert inside.sum() > 20
+    (gradient,) = torch.autograd.grad(image[inside].sum(), network.to_rgbs[0].bias)
+    assert gradient.flatten().tolist() == pytest.approx((inside.sum((0, 2, 3)) / 2).tolist())
+
+
+def test_a_network_that_paints_black_can_be_tuned_to_paint_grey():
+    network = tiny(8)
+    latent = network.draw(1, generator(0))
+    bias = network.to_rgbs[0].bias
+    bias.data -= 20
+    bias.requires_grad_(True)
+    optimiser = torch.optim.Adam([bias], lr=0.5)
+    assert not network.synthesise(latent).any()
+    for _ in range(80):
+        optimiser.zero_grad()
+        (network.synthesise(latent) - 0.5).square().sum().backward()
+        optimiser.step()
+    assert network.synthesise(latent).mean() > 0.2
 
 
 def test_weights_of_ones_own_through_vmap_equal_a_loop():
