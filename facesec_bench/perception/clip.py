@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -87,7 +89,7 @@ class CLIP(nn.Module):
         if config is None or "hf_tokenizer_name" in config["text_cfg"] or "siglip" in model.lower():
             raise ConfigError(f"CLIP: found model {model!r}, wanted one of open_clip with CLIP's tokenizer: ViT-B-32.")
         file = _weights(package, model, weights)
-        with torch.random.fork_rng(devices=[]):  # it draws weights before ours replace them
+        with torch.random.fork_rng(devices=[]), _quiet():  # it draws weights, and says so, before ours replace them
             self.model = package.create_model(model, load_weights=False, force_quick_gelu=quick_gelu)
         try:
             package.load_checkpoint(self.model, str(file), strict=True, weights_only=True)
@@ -125,6 +127,18 @@ class CLIP(nn.Module):
         """N texts -> (N, D) unit vectors."""
         tokens = self.tokenizer(list(texts)).to(self.mean.device)
         return functional.normalize(self.model.encode_text(tokens), dim=1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings through the root logger, to which open_clip writes."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _weights(package: Any, model: str, weights: str | None) -> Path:
