@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from facesec_bench.generators.frame import Frame
 from facesec_bench.generators.tuned import Tuned
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget, Guidance, ImageGenerator, Latent
+from facesec_bench.makeup.fitting import own_face
 from facesec_bench.makeup.regions import face_mask
 from facesec_bench.search import AdamStep, Objective, Part, borrowed, minimise
 from facesec_bench.seeds import generator as seeded
@@ -43,7 +44,7 @@ _LOOK = 5
 class Clip2Protect:
     """Stage 1 finds a pivot (`attacks.pivotal_tuning`), stage 2 walks from it: Adam on
 
-        L = adversarial * mean_k L_adv(f_k) + makeup * L_guidance + regulariser * |change|^2
+        L = adversarial * mean_k w_k L_adv(f_k) + makeup * L_guidance + regulariser * |change|^2
 
     over the free layers, the change counted in units of each layer. L_adv of a surrogate f: impersonating
     1 - cos(f(x'), f(target)); dodging 1 + the mean cosine to photo and reference; dodging with a decoy,
@@ -64,7 +65,8 @@ class Clip2Protect:
         free: layers that move in stage 2.
         steps: of stage 2.
         step: its Adam step, in units of the layers.
-        eps_255: greatest change of a pixel, in grey levels out of 255; None, as in the paper, for no bound.
+        shade_255: greatest change of a pixel, in grey levels out of 255, which small changes do not feel and large
+            ones approach: shades instead of blots. None, as in the paper, for no bound.
         reach: greatest root mean square of the change, in units of the layers; None for no bound.
         adversarial, makeup, regulariser: weights of the three terms.
         rendering: see above.
@@ -80,6 +82,9 @@ class Clip2Protect:
         side: pictures of a larger generator are averaged to this side before anything looks at them.
         regularised: the free layers whose change counts for the regulariser; None for all. The released code counts
             the rows of W+ and not the noise maps.
+        fit: leave hair and background beside a turned cheek as they are, told by their colours.
+        weights: how much surrogates count, by name, against the others' 1 each. One that any noise misleads draws the
+            search after it, and what misleads it does not transfer.
 
     Raises:
         ConfigError: a number out of range, or a layer that the generator does not have.
@@ -95,7 +100,7 @@ class Clip2Protect:
         guidance: Guidance | None = None,
         steps: int = 50,
         step: float = 0.01,
-        eps_255: float | None = None,
+        shade_255: float | None = None,
         reach: float | None = None,
         adversarial: float = 0.7,
         makeup: float = 0.3,
@@ -109,15 +114,20 @@ class Clip2Protect:
         raw_units: bool = False,
         side: int = 256,
         regularised: Sequence[str] | None = None,
+        fit: bool = False,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if rendering not in ("residual", "generator"):
             raise ConfigError(f"clip2protect: found rendering {rendering!r}, wanted 'residual' or 'generator'.")
         if steps < 0 or not step > 0 or min(adversarial, makeup, regulariser) < 0:
             raise ConfigError("clip2protect: wanted steps and weights of 0 or more, and a step above 0.")
-        if eps_255 is not None and not eps_255 > 0:
-            raise ConfigError(f"clip2protect: found eps_255 {eps_255}, wanted above 0, or null for no bound.")
+        if shade_255 is not None and not shade_255 > 0:
+            raise ConfigError(f"clip2protect: found shade_255 {shade_255}, wanted above 0, or null for no bound.")
+        if weights and min(weights.values()) < 0:
+            raise ConfigError(f"clip2protect: found weights {dict(weights)}, wanted 0 or more.")
         self.generator, self.lpips, self.pivoting, self.guidance = shrunk(generator, side), lpips, pivoting, guidance
-        self.free, self.steps, self.step, self.eps_255, self.reach = tuple(free), steps, step, eps_255, reach
+        self.free, self.steps, self.step, self.shade_255, self.reach = tuple(free), steps, step, shade_255, reach
+        self.fit, self.weights = fit, dict(weights or {})
         self.adversarial, self.makeup, self.regulariser = adversarial, makeup, regulariser
         self.rendering, self.decoy, self.jitter, self.stop, self.seed = rendering, decoy, jitter or Jitter(), stop, seed
         self.latents = LatentFile(latents) if isinstance(latents, str | Path) else latents
@@ -139,7 +149,8 @@ class Clip2Protect:
         self._to(faces.images.device)
         with borrowed(self.generator, self.lpips, *surrogates):
             latent, tuned = self.pivots(faces)
-            pulls = [self._pull(faces, aim, surrogate) for surrogate in surrogates]
+            weights = self._weights(surrogates)
+            pulls = [self._pull(faces, aim, s, weight) for s, weight in zip(surrogates, weights, strict=True) if weight]
             whole = _Scene(faces.images, latent, tuned, pulls)
             part = self._part(whole, rng)
             params = minimise(
@@ -187,21 +198,31 @@ class Clip2Protect:
             if isinstance(network, nn.Module):
                 network.to(device)
 
-    def _pull(self, faces: Faces, aim: Aim, surrogate: FRTarget) -> _Pull:
+    def _weights(self, surrogates: Sequence[FRTarget]) -> list[float]:
+        """Of each surrogate; 1 on average over those that count, so the other terms keep their share."""
+        found = [self.weights.get(surrogate.name, 1.0) for surrogate in surrogates]
+        if not any(found):
+            names = ", ".join(surrogate.name for surrogate in surrogates)
+            raise ConfigError(f"clip2protect: found weights of 0 for all surrogates ({names}), wanted one above 0.")
+        return [weight * sum(w > 0 for w in found) / sum(found) for weight in found]
+
+    def _pull(self, faces: Faces, aim: Aim, surrogate: FRTarget, weight: float) -> _Pull:
         with torch.no_grad():
             own, reference = surrogate.embed(faces.images), surrogate.embed(aim.references)
             if aim.kind == "impersonate":
-                return _Pull(surrogate.embed, reference, None)
+                return _Pull(surrogate.embed, reference, None, weight)
             if not self.decoy:
-                return _Pull(surrogate.embed, None, torch.stack([own, reference], 1))
+                return _Pull(surrogate.embed, None, torch.stack([own, reference], 1), weight)
             others = surrogate.embed(aim.gallery.images)
             # Whom to be taken for instead: the gallery's person who is least like the photo.
             far = (own @ others.T).masked_fill(aim.labels[:, None] == aim.gallery.identities, torch.inf).argmin(1)
-            return _Pull(surrogate.embed, others[far], own[:, None])
+            return _Pull(surrogate.embed, others[far], own[:, None], weight)
 
     def _part(self, scene: _Scene, rng: torch.Generator) -> Part:
         """The search of the photos of a scene."""
-        weighed = [_times(self.adversarial, jittered(pull.loss, self.jitter, rng)) for pull in scene.pulls]
+        weighed = [
+            _times(self.adversarial * pull.weight, jittered(pull.loss, self.jitter, rng)) for pull in scene.pulls
+        ]
         if self.guidance is not None and self.makeup:
             # minimise averages the objectives, so a term in one of them counts for a K-th of itself.
             asked = _times(self.makeup * len(weighed), self.guidance.bind(scene.photos, rng))
@@ -218,19 +239,21 @@ class Clip2Protect:
         return torch.cat(parts).to(scene.photos)
 
     def _picture(self, scene: _Scene) -> Callable[[Latent], Tensor]:
-        mask = self.frame.window * face_mask(scene.photos.shape[-1]).to(scene.photos)
+        face = own_face(scene.photos) if self.fit else face_mask(scene.photos.shape[-1]).to(scene.photos)
+        mask = self.frame.window * face
         with torch.no_grad():
             before = scene.tuned.synthesise(scene.latent)
 
         def picture(latent: Latent) -> Tensor:
             painted = scene.tuned.synthesise(latent)
             if self.rendering == "residual":
-                change = mask * self.frame.to_chip(painted - before)
+                change = self.frame.to_chip(painted - before)
             else:
-                change = mask * (self.frame.to_chip(painted) - scene.photos)
-            if self.eps_255 is not None:
-                change = change.clamp(-self.eps_255 / 255, self.eps_255 / 255)
-            return (scene.photos + change).clamp(0, 1)
+                change = self.frame.to_chip(painted) - scene.photos
+            if self.shade_255 is not None:
+                most = self.shade_255 / 255
+                change = most * torch.tanh(change / most)
+            return (scene.photos + mask * change).clamp(0, 1)
 
         return picture
 
@@ -248,6 +271,7 @@ class _Pull:
     embed: Callable[[Tensor], Tensor]
     towards: Tensor | None
     away: Tensor | None
+    weight: float
 
     def loss(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B,)."""

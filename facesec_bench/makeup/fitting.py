@@ -73,6 +73,19 @@ def fitted(chips: Tensor, gated: bool = True) -> Fit:
     return Fit(lab, gates, level, light)
 
 
+@torch.no_grad()
+def own_face(chips: Tensor) -> Tensor:
+    """(B, 3, S, S) in [0, 1] -> (B, 1, S, S): the face of each photo, with eyes, brows and mouth, but without the hair
+    that hangs into it or the background beside a turned cheek; `regions.face_mask` where the colours say nothing.
+    """
+    side = chips.shape[-1]
+    width = 2 * (side // 90) + 1
+    gate = torch.maximum(fitted(chips).gates["skin"], 1 - bare(side, chips))
+    for _ in range(2):  # a gate that follows single pixels would draw its own outline
+        gate = functional.avg_pool2d(gate, width, 1, width // 2, count_include_pad=False)
+    return mask("face", side, like=chips) * gate
+
+
 def average(values: Tensor, weights: Tensor) -> Tensor:
     """(B, C, H, W) weighted by (B or 1, 1, H, W) -> (B, C, 1, 1)."""
     return (values * weights).sum((2, 3), keepdim=True) / (weights.sum((2, 3), keepdim=True) + _TINY)

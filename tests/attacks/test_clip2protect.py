@@ -125,10 +125,39 @@ def test_reach_bounds_the_change():
     assert (near - faces.images).abs().mean() < 0.5 * (far - faces.images).abs().mean()
 
 
-def test_a_pixel_bound_holds():
+def test_shades_have_a_depth_which_small_changes_do_not_feel():
     faces, aim = aim_of("dodge")
-    chips = cloak(eps_255=6.0, steps=20)(faces, aim, [ToyTarget()], generator(1, "c"))
-    assert 255 * (chips - faces.images).abs().max() == pytest.approx(6.0, abs=1e-3)
+    free, shaded, faint = (
+        255 * (cloak(shade_255=most, steps=steps)(faces, aim, [ToyTarget()], generator(1, "c")) - faces.images).abs()
+        for most, steps in ((None, 20), (6.0, 20), (200.0, 1))
+    )
+    assert free.max() > 12 and 5 < shaded.max() <= 6.001
+    one = 255 * (cloak(steps=1)(faces, aim, [ToyTarget()], generator(1, "c")) - faces.images).abs()
+    assert torch.allclose(faint, one, atol=0.02 * float(one.max()))
+
+
+def test_hair_and_background_are_left_alone_where_asked():
+    faces, aim = aim_of("dodge")
+    images = torch.full_like(faces.images, 0.6) + torch.tensor([0.15, 0.0, -0.1]).view(3, 1, 1)
+    images[:, :, :, :85] = torch.tensor([0.1, 0.4, 0.1]).view(3, 1, 1)  # a hedge beside a turned cheek
+    plain = Faces(images, faces.identities, faces.keys, faces.names)
+    fitted, whole = (
+        (cloak(fit=fit)(plain, aim, [ToyTarget()], generator(1, "c")) - images).abs().amax(1) for fit in (True, False)
+    )
+    hedge = slice(60, 78)
+    assert whole[:, 110:160, hedge].max() > 0 and fitted[:, 110:160, hedge].max() < 1e-3
+    assert fitted[:, 110:130, 100:125].max() > 0
+
+
+def test_a_surrogate_counts_by_its_weight():
+    faces, aim = aim_of("dodge")
+    toys = [ToyTarget(), ToyTarget(1)]
+    toys[1].name = "weak"
+    alone = cloak()(faces, aim, toys[:1], generator(1, "c"))
+    both, without = (cloak(weights=weights)(faces, aim, toys, generator(1, "c")) for weights in (None, {"weak": 0.0}))
+    assert torch.equal(alone, without) and not torch.equal(alone, both)
+    with pytest.raises(ConfigError, match="one above 0"):
+        cloak(weights={"weak": 0.0})(faces, aim, toys[1:], generator(1, "c"))
 
 
 def test_guidance_is_heard_with_its_weight_and_not_without():
@@ -146,7 +175,15 @@ def test_guidance_is_heard_with_its_weight_and_not_without():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rendering": "paint"}, {"steps": -1}, {"step": 0.0}, {"makeup": -0.1}, {"eps_255": 0}]
+    "wrong",
+    [
+        {"rendering": "paint"},
+        {"steps": -1},
+        {"step": 0.0},
+        {"makeup": -0.1},
+        {"shade_255": 0},
+        {"weights": {"toy": -1.0}},
+    ],
 )
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError, match="clip2protect"):
