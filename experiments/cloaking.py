@@ -139,12 +139,15 @@ def scores(
     victims = list(dict.fromkeys(victim for entry in entries for victim in entry.victims))
     methods = list(dict.fromkeys(entry.method for entry in entries))
     owed: dict[str, Score] = {}
+    measures: set[str] = set()
     for method in methods:
         rows, whole = protocol.owed(design.goals, lpips=lpips, adaptive=method in adaptive)
+        measures |= set(rows)
         keys = [f"{measure}/{method}/{victim}" for measure in rows for victim in (*victims, protocol.MEAN)]
         keys += [f"{measure}/{method}/{victim}" for measure in whole for victim in victims]
         owed |= dict.fromkeys(keys, Score(math.nan, math.nan, math.nan, 0))
-    own = [record for record in outcome.records if record.method in methods]
+    # What is said of a recogniser (its accuracy on clean photos) has no mean: "mean" is no recogniser.
+    own = [record for record in outcome.records if record.method in methods and record.measure in measures]
     return owed | outcome.scores | summarise([*outcome.records, *protocol.pooled(own, victims)], seed)
 
 

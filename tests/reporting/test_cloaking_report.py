@@ -87,6 +87,21 @@ def test_a_run_of_both_studies_keeps_each_in_its_own_tables(tmp_path: Path) -> N
     assert [r["Method"] for r in _rows(after, "cloak-dodging-psr")] == ["No cloak", "tip_im", "clip2protect"]
 
 
+def test_a_control_that_both_studies_share_brings_neither_the_other_s_columns(tmp_path: Path) -> None:
+    both = write_run(tmp_path, "both", target_names=("sface", "dlib_resnet"), method_names=("pgd",), examples=0)
+    scores = read_scores(both / "scores.json")
+    before = build([both], tmp_path / "out1", "t")
+    add_cloaks(both, methods=("clean", "random_sign", "clip2protect"), victims=("sface",), mean=False, evasion=True)
+    write_scores(both / "scores.json", read_scores(both / "scores.json") | scores)
+    after = build([both], tmp_path / "out2", "t")
+    for slug in ("white-box", "quality"):
+        assert _rows(before, slug) == _rows(after, slug)  # no rank 5, which the cloaks were asked for
+    for slug in ("cloak-dodging-psr", "cloak-rank-untargeted", "cloak-quality-by-victim"):
+        rows = _rows(after, slug)
+        assert [row["Method"] for row in rows] == ["No cloak", "Random sign (control)", "clip2protect"]
+        assert "dlib_resnet" not in str(rows)  # it judged evasion only
+
+
 def test_the_table_of_rates_holds_the_scores_of_the_run_to_the_last_bit(files: ReportFiles, run: Path) -> None:
     scores = read_scores(run / "scores.json")
     for goal in ("dodging", "impersonation"):

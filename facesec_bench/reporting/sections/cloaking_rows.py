@@ -136,9 +136,16 @@ def is_cloaking(group: Group, key: ScoreKey) -> bool:
 
 
 def victims(study: Study, rows: Iterable[Protector], measures: Collection[str]) -> list[str]:
-    """Who judged these rows on any of these measures, in the order of the cards, the mean last."""
-    wanted = {(row.group.label, row.name) for row in rows}
-    found = {k.victim for g, k, _ in study.scores() if k.measure in measures and (g.label, k.method) in wanted}
+    """Who judged these rows on any of these measures, in the order of the cards, the mean last.
+
+    A victim that judged no protection speaks for another study of the run, where a control bears the same name.
+    """
+    wanted = {(row.group.label, row.name): {*row.victims, MEAN} for row in rows}
+    found = {
+        k.victim
+        for g, k, _ in study.scores()
+        if k.measure in measures and k.victim in wanted.get((g.label, k.method), ())
+    }
     return [*sorted(found - {MEAN}, key=study.order), *([MEAN] if MEAN in found else [])]
 
 

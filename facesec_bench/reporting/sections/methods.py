@@ -140,7 +140,8 @@ def blocks(study: Study, found: Iterable[Method]) -> dict[Heading, list[list[Met
 def _home(method: Method) -> str:
     """The watermarker a method is listed under: its own if any attack of the run is judged by it, else theirs."""
     entries = method.group.card.methods.values()
-    told = Counter(str(x.get("watermark") or "") for x in entries if x.get("role") == "attack")
+    # An attack without a watermarker is another study's.
+    told = Counter(str(x["watermark"]) for x in entries if x.get("role") == "attack" and x.get("watermark"))
     if not told or method.watermark in told:
         return method.watermark
     return told.most_common(1)[0][0]
