@@ -173,7 +173,7 @@ socket.create_connection = socket.getaddrinfo = refuse
 def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
     small = ["data.identities=12", "data.per_identity=5", "size.identities=3", "far=0.1", "fars=[0.1]"]
-    small.append("activation.adversarial_watermark.steps=2")
+    small += ["activation.adversarial_watermark.steps=2", "evasion.clip2protect.steps=2"]
     done = subprocess.run(
         [sys.executable, "-m", "experiments.cli", "run", "experiment=quickstart", *small],
         capture_output=True,
@@ -189,6 +189,8 @@ def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     assert scores["lpips/pgd/sface"]["n"] == 6
     assert scores["tar_watermarked/adversarial_watermark_eps4/sface"]["value"] == 1.0
     assert scores["bit_accuracy/adversarial_watermark_eps4/sface"]["value"] >= 0.95
+    cloaks = ("clean", "random_sign", "clip2protect", "mi_di_ti")
+    assert {f"dodging_psr/{name}/mean" for name in cloaks} <= set(scores)
     assert {f"interaction/{name}_eps4/sface" for name in ("random_sign", "pgd", "other_message")} <= set(scores)
 
 
