@@ -31,6 +31,7 @@ class Metadata:
         comment: the comment of a JPEG.
         dpi: resolution in dots an inch, or None.
         colour: raw PNG chunks that say what the colours mean (gAMA, cHRM, sRGB).
+        located: whether EXIF or XMP say where the photo was taken.
         notes: what was left behind, in words.
     """
 
@@ -41,6 +42,7 @@ class Metadata:
     comment: bytes = b""
     dpi: tuple[float, float] | None = None
     colour: tuple[tuple[bytes, bytes], ...] = ()
+    located: bool = False
     notes: tuple[str, ...] = ()
 
     def pngs(self, private: bool) -> PngImagePlugin.PngInfo:
@@ -89,6 +91,7 @@ def gather(image: Image.Image, orientation: int) -> Metadata:
         comment=comment if isinstance(comment, bytes) and not holds_picture(comment) else b"",
         dpi=info.get("dpi"),
         colour=_colour(info) if image.format == "PNG" else (),
+        located=_located(exif, xmp),
         notes=tuple(notes),
     )
 
@@ -118,6 +121,13 @@ def _exif(image: Image.Image, orientation: int, notes: list[str]) -> bytes:
         notes.append("EXIF dropped: another picture is hidden in it")
         return _only_orientation(orientation)
     return block
+
+
+def _located(exif: bytes, xmp: bytes) -> bool:
+    """Whether what is kept names a latitude (EXIF 2.32, tag 2 of the GPS directory; XMP exif:GPSLatitude)."""
+    block = Image.Exif()
+    block.load(exif)
+    return ExifTags.GPS.GPSLatitude in block.get_ifd(ExifTags.IFD.GPSInfo) or b"GPSLatitude" in xmp
 
 
 def _clean(part: dict[int, Any]) -> dict[int, Any]:

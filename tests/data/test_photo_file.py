@@ -154,6 +154,17 @@ def test_metadata_is_kept_or_dropped_as_asked_and_the_profile_always_kept(kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_whether_the_metadata_name_a_place_is_known(kind):
+    xmp = b'<rdf:Description exif:GPSLatitude="52,30N"/>'
+    image, nowhere = Image.fromarray(RGB), exif_with()
+    del nowhere[ExifTags.IFD.GPSInfo]
+    for options, located in (({"exif": exif_with()}, True), ({"exif": nowhere}, False), ({}, False)):
+        assert open_photo(saved(image, kind, **options)).metadata.located == located
+    if kind != "PNG":
+        assert open_photo(saved(image, kind, xmp=xmp)).metadata.located
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_the_thumbnail_inside_the_exif_never_survives_and_this_is_said(kind):
     content = saved(Image.fromarray(RGB), kind, exif=with_thumbnail(exif_with()))
     assert opened(content).getexif().get_ifd(ExifTags.IFD.IFD1), "the test's own thumbnail must be readable"
