@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from experiments.catalogue import CONF
-from facesec_bench.errors import FacesecError
+from facesec_bench.errors import AssetError, FacesecError
 
 METHOD = "clip2protect" if (CONF / "evasion" / "clip2protect.yaml").is_file() else "mi_di_ti"
 
@@ -98,6 +98,11 @@ def protect(
         failed = carry_out(order, Console())
     except FacesecError as error:
         print(f"facesec: {error}", file=sys.stderr)
+        if isinstance(error, AssetError):
+            print(
+                "`facesec assets fetch`, once and with a network, gets all that protect may need (some 270 MB).",
+                file=sys.stderr,
+            )
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("facesec: interrupted; photos written so far are whole.", file=sys.stderr)

@@ -19,7 +19,7 @@ from facesec_bench.data.align import make_chip
 from facesec_bench.data.detection import Face
 from facesec_bench.data.every_face import EveryFace
 from facesec_bench.data.paste import eye_distance, lay_on, overlap
-from facesec_bench.data.photo_file import encode, is_lossless, open_photo
+from facesec_bench.data.photo_file import PhotoFile, encode, is_lossless, open_photo
 from facesec_bench.data.read import LeftOut, Pixels, decode, read_content
 from facesec_bench.errors import DataError, TargetError
 from facesec_bench.files import write_atomically
@@ -166,22 +166,20 @@ class Protector:
     def __call__(self, job: Job) -> PhotoResult:
         """Protect one photo. What is wrong with the photo is in the result; what is wrong with the method is raised."""
         try:
-            photo = open_photo(read_content(job.source), self.kind)
-            found = self._find(photo.pixels)
+            photo, found = _opened(job, self.finder, self.kind)
         except LeftOut as refusal:
-            reason, detail, _ = refusal.remark
-            return PhotoResult(job.name, reason=reason, refused=detail)
+            return _refused(job, refusal)
+        self._attribute([one for one in found if one.large])
         pixels = photo.pixels
         for number, one in enumerate(found):
             if one.large:
                 pixels = self._cloaked(pixels, one, f"{job.name}#{number}")
-        if not any(one.large for one in found):
-            faces = tuple(self._result(one, None) for one in found)
-            widest = max(eye_distance(one.face.landmarks) for one in found)
-            detail = f"the largest face has {widest:.0f} px between the eyes, wanted {LEAST_EYES_PX:.0f}"
-            return PhotoResult(job.name, reason="face_too_small", refused=detail, faces=faces)
-        write_atomically(job.target, encode(photo, pixels, quality=self.quality, exif=self.exif))
-        notes = photo.notes if self.exif == "keep" else (*photo.notes, "EXIF (with the place), XMP and text dropped")
+        write(job.target, encode(photo, pixels, quality=self.quality, exif=self.exif))
+        notes = photo.notes
+        if self.exif == "drop":
+            notes = (*notes, "EXIF (with the place), XMP and text dropped")
+        elif photo.metadata.located:
+            notes = (*notes, "its metadata still say where it was taken; --exif drop takes that out")
         if not is_lossless(photo):
             notes = (*notes, f"compressed anew at quality {self.quality}: pixels beside the faces change a little too")
         large = [one.face.landmarks for one in found if one.large]
@@ -190,14 +188,6 @@ class Protector:
         seen = decode(read_content(job.target)).pixels
         faces = tuple(self._result(one, seen) for one in found)
         return PhotoResult(job.name, str(job.target), notes=notes, faces=faces)
-
-    def _find(self, pixels: Pixels) -> list[_Found]:
-        faces = self.finder.find(pixels)
-        if not faces:
-            raise LeftOut("no_face", "nothing in it looks like a face to the detector; nothing was written")
-        found = [_Found(face, make_chip(pixels, face.landmarks)) for face in faces]
-        self._attribute([one for one in found if one.large])
-        return found
 
     def _attribute(self, found: list[_Found]) -> None:
         """Give each reference to the face it shows: to the only one as the user says, else to the most similar one, if
@@ -249,11 +239,11 @@ class Protector:
         labels = torch.tensor([label], device=self.device)
         return Aim(kind, gallery.images[label : label + 1], labels, gallery)
 
-    def _result(self, one: _Found, seen: Pixels | None) -> FaceResult:
-        """Judge a face in the written file as decoded; None where nothing was written."""
-        box, eyes = tuple(round(float(v), 1) for v in one.face.box), round(eye_distance(one.face.landmarks), 1)
-        if seen is None or not one.large:
-            return FaceResult(box, eyes, left_alone=f"too small: {eyes:.0f} px between the eyes of {LEAST_EYES_PX:.0f}")
+    def _result(self, one: _Found, seen: Pixels) -> FaceResult:
+        """Judge a face in the written file as decoded."""
+        if not one.large:
+            return _too_small(one)
+        box, eyes = _place(one)
         again = self.finder.closer(seen, one.face)
         chip = make_chip(seen, (again or one.face).landmarks)
         still = make_chip(seen, one.face.landmarks).astype(np.float64)
@@ -281,6 +271,69 @@ class Protector:
             )
             for i, (name, person, _) in enumerate(shown)
         ]
+
+
+def unfit(job: Job, finder: EveryFace, kind: Literal["keep", "png"] = "keep") -> PhotoResult | None:
+    """Why a photo cannot be protected, None where it can: told before any recogniser is loaded."""
+    try:
+        _opened(job, finder, kind)
+    except LeftOut as refusal:
+        return _refused(job, refusal)
+    return None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        DataError: it cannot be written (no right to, no space).
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}); name another --out.") from error
+
+
+class _TooSmall(LeftOut):
+    """All faces are too small; carries them."""
+
+    def __init__(self, found: list[_Found]) -> None:
+        widest = max(eye_distance(one.face.landmarks) for one in found)
+        super().__init__(
+            "face_too_small", f"the largest face has {widest:.0f} px between the eyes, wanted {LEAST_EYES_PX:.0f}"
+        )
+        self.faces = tuple(_too_small(one) for one in found)
+
+
+def _opened(job: Job, finder: EveryFace, kind: Literal["keep", "png"]) -> tuple[PhotoFile, list[_Found]]:
+    """The photo and its faces, one of them at least large enough.
+
+    Raises:
+        LeftOut: the photo cannot be read or kept, or has no such face.
+    """
+    photo = open_photo(read_content(job.source), kind)
+    found = [_Found(face, make_chip(photo.pixels, face.landmarks)) for face in finder.find(photo.pixels)]
+    if not found:
+        raise LeftOut("no_face", "nothing in it looks like a face to the detector; nothing was written")
+    if not any(one.large for one in found):
+        raise _TooSmall(found)
+    return photo, found
+
+
+def _refused(job: Job, refusal: LeftOut) -> PhotoResult:
+    reason, detail, _ = refusal.remark
+    faces = refusal.faces if isinstance(refusal, _TooSmall) else ()
+    return PhotoResult(job.name, reason=reason, refused=detail, faces=faces)
+
+
+def _place(one: _Found) -> tuple[tuple[float, ...], float]:
+    """Box and eye distance, as reported."""
+    return tuple(round(float(v), 1) for v in one.face.box), round(eye_distance(one.face.landmarks), 1)
+
+
+def _too_small(one: _Found) -> FaceResult:
+    box, eyes = _place(one)
+    return FaceResult(box, eyes, left_alone=f"too small: {eyes:.0f} px between the eyes, wanted {LEAST_EYES_PX:.0f}")
 
 
 def other_photo(path: Path, finder: EveryFace) -> OtherPhoto:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +16,32 @@ from facesec_bench.data import Dataset
 from facesec_bench.interfaces import Faces, FRTarget
 from facesec_bench.protocols.calibration import Calibration, CalibrationStore, calibrate
 from facesec_bench.protocols.embedding import embed_all
+
+EMBEDDING_CODE = (
+    "data/align.py",
+    "data/assemble.py",
+    "data/detection.py",
+    "data/nuisance.py",
+    "data/synthetic.py",
+    "generators/dcgan.py",
+    "interfaces.py",
+    "metrics/verification.py",
+    "protocols/calibration.py",
+    "protocols/embedding.py",
+    "targets",
+)
+"""The code of the kernel that decides a threshold measured here: how a chip is cut and drawn, what a recogniser makes
+of it, which pairs count. A release that leaves it alone finds what an earlier one measured."""
+
+
+def embedding_code(kernel: Path) -> str:
+    """sha256 over EMBEDDING_CODE in the folder of the kernel."""
+    digest = hashlib.sha256()
+    for name in EMBEDDING_CODE:
+        place = kernel / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.relative_to(kernel).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -60,26 +89,35 @@ class Judge:
 
 def threshold_of(
     target: FRTarget,
-    store: CalibrationStore,
+    stores: Sequence[CalibrationStore],
     far: float,
-    fars: Sequence[float],
-    fallback: Callable[[], Dataset],
+    people: Callable[[], Dataset],
     device: torch.device | str = "cpu",
+    *,
+    only: bool = False,
 ) -> Threshold:
-    """The target's stored calibration at `far`, best first: real photos before made ones, then more pairs. Without one,
-    its pairs on the fallback data set are measured and stored.
+    """The target's best stored calibration at `far`: real photos before made ones, then more pairs. Without one, the
+    pairs of `people` are measured and stored.
+
+    Args:
+        stores: all are searched; the first is written to.
+        only: nothing but `people` will do, as the user chose them.
 
     Raises:
-        CalibrationError: the fallback has too few pairs for `far`.
+        CalibrationError: too few pairs for `far`.
     """
-    known = _stored(target, store, far)
-    if known is not None:
-        return _at(known, far, f"calibrated by an earlier run on {known.data}")
-    dataset = fallback()
+    known = [found for store in stores for found in _stored(target, store, far, people() if only else None)]
+    if known:
+        best = max(known, key=lambda c: (c.data != "synthetic", c.n_impostor))
+        return _at(best, far, f"measured by an earlier run on {best.data}")
+    dataset = people()
     embeddings = embed_all(target, dataset.faces.images, device=device, label=f"calibrating {target.name}")
-    found = calibrate(target, dataset, embeddings, fars)
+    found = calibrate(target, dataset, embeddings, [far])
     threshold = _at(found, far, f"measured now on the data set {dataset.name}")
-    store.save(found, target, dataset, fars)
+    try:
+        stores[0].save(found, target, dataset, [far])
+    except OSError as error:
+        warnings.warn(f"The threshold cannot be kept for the next run: {error}.", stacklevel=2)
     return threshold
 
 
@@ -87,7 +125,8 @@ def _at(found: Calibration, far: float, source: str) -> Threshold:
     return Threshold(found.threshold(far), far, found.data, found.n_impostor, source)
 
 
-def _stored(target: FRTarget, store: CalibrationStore, far: float) -> Calibration | None:
+def _stored(target: FRTarget, store: CalibrationStore, far: float, of: Dataset | None) -> list[Calibration]:
+    """What a store holds for the target at `far`, of any data set or of one."""
     found = []
     for path in sorted(store.folder.glob(f"{target.name}-*.json")):
         try:
@@ -97,11 +136,13 @@ def _stored(target: FRTarget, store: CalibrationStore, far: float) -> Calibratio
             data = _named(str(fields["data"]), str(fields["data_digest"]))
         except (OSError, ValueError, TypeError, KeyError):
             continue
+        if of is not None and data.digest != of.digest:
+            continue
         # Asked for through the store, which also compares the weights and the code that makes embeddings.
         calibration = store.load(target, data, fars) if able else None
         if calibration is not None:
             found.append(calibration)
-    return max(found, key=lambda c: (c.data != "synthetic", c.n_impostor), default=None)
+    return found
 
 
 def _named(name: str, digest: str) -> Dataset:

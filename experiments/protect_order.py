@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from experiments.catalogue import CONF, entries
-from experiments.protect import OtherPhoto, PhotoResult, Protector, other_photo
-from experiments.protect_judges import Judge, threshold_of
-from experiments.protect_plan import REPORT, plan
+from experiments.protect import OtherPhoto, PhotoResult, Protector, other_photo, unfit, write
+from experiments.protect_judges import Judge, embedding_code, threshold_of
+from experiments.protect_plan import REPORT, Job, plan
 from experiments.protect_words import CAVEATS, say_photo, say_summary, say_thresholds
 from experiments.rooms import package_roots
 from experiments.run import REPORT_ONLY, results_folder
@@ -27,8 +27,8 @@ from experiments.session import PACKAGES, pick_device
 from facesec_bench import __version__, assets, runs
 from facesec_bench.data.every_face import EveryFace
 from facesec_bench.errors import ConfigError, FacesecError
-from facesec_bench.files import write_atomically
 from facesec_bench.interfaces import Faces, FRTarget
+from facesec_bench.progress import track
 from facesec_bench.protocols.calibration import CalibrationStore
 
 STRONG = ("sface", "dlib_resnet", "mobilefacenet")
@@ -36,6 +36,14 @@ STRONG = ("sface", "dlib_resnet", "mobilefacenet")
 any cloak look good."""
 STRENGTHS = ("eps_255", "rms_255", "reach", "strength")
 """What --strength sets: the first of these that a method has."""
+CROWDS = ((100, 2), (100, 10))
+"""Made-up people and photos of each on which thresholds are measured where none is stored: the first that has enough
+pairs."""
+FALSE_ACCEPTS = 100
+"""How many of those pairs shall pass for one person at the false accept rate asked for. The kernel refuses below 10;
+with 100, that rate is known to within a fifth (Clopper-Pearson, 95 %, pairs taken as independent)."""
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+"""Names that promise a photo."""
 STRANGERS = 20
 """How many made-up people a method may use as decoys."""
 
@@ -76,56 +84,84 @@ def protect(order: Order, console: Console) -> int:
     names, held_out = list(order.targets), _held_out(order)
     config = configured(order, [*names, *held_out])
     settings = method_settings(config, order)
-    device = pick_device(order.device)
+    method = _built(order, lambda: hydra.utils.instantiate(settings, _convert_="all"))
     finder = EveryFace()
     references = [other_photo(path, finder) for path in order.references]
     victim = None if order.victim is None else other_photo(order.victim, finder)
+    judges: list[Judge] = []
+    results = _unfit(order, jobs, finder, console)
+    fit = [job for job in jobs if job not in results]
     try:
-        method = hydra.utils.instantiate(settings, _convert_="all")
-        loader = hydra.utils.instantiate(config.data, _convert_="all")
-        targets = [_target(config, name, device) for name in [*names, *held_out]]
+        if fit:
+            judges, people = _judges(order, config, held_out)
+            say_thresholds(console, judges)
+            console.print(f"Method: {order.method}, {order.goal}.", markup=False, highlight=False)
+            protector = Protector(
+                method,
+                judges,
+                people,
+                finder,
+                references=references,
+                victim=victim,
+                exif=order.exif,
+                quality=order.quality,
+                kind=order.kind,
+                seed=order.seed,
+                device=pick_device(order.device),
+            )
+            for job in fit:
+                results[job] = protector(job)
+                say_photo(console, results[job])
+    finally:  # what was written stays known, also when a later photo broke the run off
+        found = [results[job] for job in jobs if job in results]
+        if any(result.written for result in found):  # a report alone would only stand in the way of the next try
+            report = _report(order, settings, judges, found, references, victim)
+            report["photos_asked_for"] = len(jobs)
+            write(order.out / REPORT, (json.dumps(report, indent=1) + "\n").encode())
+    say_summary(console, found)
+    where = f"Report: {order.out / REPORT}" if any(result.written for result in found) else "Nothing was written."
+    console.print(where, markup=False, highlight=False, soft_wrap=True)
+    return sum(_failed(result, alone=len(found) == 1) for result in found)
+
+
+def _failed(result: PhotoResult, *, alone: bool) -> bool:
+    """Whether the user misses a file; among photos, one that neither is a photo nor is called one is no failure."""
+    stray = result.reason == "not_image" and Path(result.source).suffix.lower() not in PHOTO_ENDINGS
+    return result.written is None and (alone or not stray)
+
+
+def _unfit(order: Order, jobs: Sequence[Job], finder: EveryFace, console: Console) -> dict[Job, PhotoResult]:
+    """What cannot be protected, said before the minutes that the rest takes."""
+    found = {}
+    for job in track(jobs, "looking for faces"):
+        result = unfit(job, finder, order.kind)
+        if result is not None:
+            found[job] = result
+            say_photo(console, result)
+    return found
+
+
+def _judges(order: Order, config: DictConfig, held_out: Sequence[str]) -> tuple[list[Judge], Faces]:
+    """The recognisers with their thresholds, and strangers for the method."""
+    device, far, chosen = pick_device(order.device), float(config.far), _chose_data(order)
+    loader = _built(order, lambda: hydra.utils.instantiate(config.data, _convert_="all"))
+    targets = {name: _built(order, lambda n=name: _target(config, n, device)) for name in [*order.targets, *held_out]}
+    people, stores = loader(), _stores()
+    judges = [
+        Judge(target, threshold_of(target, stores, far, lambda: people, device, only=chosen), name in held_out, device)
+        for name, target in targets.items()
+    ]
+    return judges, _strangers(people.faces)
+
+
+def _built(order: Order, build: Callable[[], Any]) -> Any:
+    """What `build` gives, and the project's own words where it fails."""
+    try:
+        return build()
     except InstantiationException as error:
         if isinstance(error.__cause__, FacesecError):
             raise error.__cause__ from error
         raise ConfigError(f"{order.method}: {error}") from error
-    people = loader()
-    store = CalibrationStore(
-        results_folder() / "calibrations",
-        code=runs.code_digest({"facesec_bench": package_roots()["facesec_bench"]}, REPORT_ONLY),
-    )
-    far = float(config.far)
-    fars = sorted({far, *map(float, config.fars)}, reverse=True)
-    judges = [
-        Judge(t, threshold_of(t, store, far, fars, lambda: people, device), name in held_out, device)
-        for name, t in zip([*names, *held_out], targets, strict=True)
-    ]
-    say_thresholds(console, judges)
-    console.print(f"Method: {order.method}, {order.goal}.", markup=False, highlight=False)
-    protector = Protector(
-        method,
-        judges,
-        _strangers(people.faces),
-        finder,
-        references=references,
-        victim=victim,
-        exif=order.exif,
-        quality=order.quality,
-        kind=order.kind,
-        seed=order.seed,
-        device=device,
-    )
-    results: list[PhotoResult] = []
-    try:
-        for job in jobs:
-            results.append(protector(job))
-            say_photo(console, results[-1])
-    finally:  # what was written stays known, also when a later photo broke the run off
-        if results:
-            report = _report(order, settings, judges, results, references, victim)
-            write_atomically(order.out / REPORT, (json.dumps(report, indent=1) + "\n").encode())
-    say_summary(console, results)
-    console.print(f"Report: {order.out / REPORT}", markup=False, highlight=False, soft_wrap=True)
-    return sum(result.written is None and result.reason != "not_image" for result in results)
 
 
 def _check(order: Order) -> None:
@@ -162,10 +198,49 @@ def configured(order: Order, targets: Sequence[str]) -> DictConfig:
     far = [] if order.far is None else [f"far={order.far}"]
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose("config", [*chosen, *far, *order.overrides])
+            config = hydra.compose("config", [*chosen, *far, *order.overrides])
+            if _chose_data(order):
+                return config
+            identities, each = crowd(float(config.far))
+            size = [f"data.identities={identities}", f"data.per_identity={each}"]
+            return hydra.compose("config", [*chosen, *far, *size, *order.overrides])
     except (HydraException, OmegaConfBaseException) as error:
         words = " ".join(str(error).split())
         raise ConfigError(f"{words} Write --set KEY=VALUE as for `facesec run`.") from error
+
+
+def crowd(far: float) -> tuple[int, int]:
+    """How many made-up people, and photos of each, give enough pairs for `far`.
+
+    Raises:
+        ConfigError: no false accept rate, or one that even the largest crowd has too few pairs for.
+    """
+    if not 0 < far < 1:
+        raise ConfigError(f"--far: found {far:g}, wanted a share of pairs of strangers, above 0 and below 1.")
+    for people, each in CROWDS:
+        pairs = people * (people - 1) // 2 * each**2
+        if far * pairs >= FALSE_ACCEPTS:
+            return people, each
+    if far * pairs < 10:  # the kernel's own rule, told before the pairs are measured
+        raise ConfigError(
+            f"--far: found {far:g}, wanted {10 / pairs:.2g} or more for {pairs} pairs of made-up people; bring more "
+            "photos of your own: --set data=folder --set data.root=PHOTOS"
+        )
+    return people, each
+
+
+def _chose_data(order: Order) -> bool:
+    return any(override.lstrip("+~").startswith("data") for override in order.overrides)
+
+
+def _stores() -> list[CalibrationStore]:
+    """Thresholds of `protect`, which outlive a release that leaves EMBEDDING_CODE alone, and those of `facesec run`."""
+    kernel = package_roots()["facesec_bench"]
+    whole = runs.code_digest({"facesec_bench": kernel}, REPORT_ONLY)
+    return [
+        CalibrationStore(assets.cache_folder() / "thresholds", code=embedding_code(kernel)),
+        CalibrationStore(results_folder() / "calibrations", code=whole),
+    ]
 
 
 def method_settings(config: DictConfig, order: Order) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -33,7 +34,9 @@ def say_thresholds(console: Console, judges: Sequence[Judge]) -> None:
         )
     if not any(judge.held_out for judge in judges):
         _line(
-            console, "No recogniser is held out, so nothing here says how the cloak fares with one it was not made for."
+            console,
+            "No recogniser is held out, so nothing here says how the cloak fares with one it was not made for; "
+            "--held-out NAME adds one of `facesec list target`.",
         )
 
 
@@ -58,16 +61,18 @@ def say_photo(console: Console, result: PhotoResult) -> None:
 
 
 def _table(face: FaceResult, title: str) -> Table:
-    table = Table(title=escape(title), title_justify="left", title_style="bold", expand=False)
-    for column in ("recogniser", "role", "compared with"):
-        table.add_column(column, overflow="fold", no_wrap=column == "recogniser")
+    """Narrow enough for a terminal of 80 columns without a word being broken."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("recogniser", "compared with"):
+        table.add_column(column, overflow="fold")
     for column in ("before", "after", "threshold"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
     for c in face.comparisons:
         against = c.against + (" (shown to the method)" if c.crafted_on and c.against != ITSELF else "")
         scores = (f"{c.before:.3f}", f"{c.after:.3f}", f"{c.threshold:.3f}")
-        table.add_row(escape(c.target), c.role, escape(against), *scores, _verdict(c))
+        who = f"{c.target}, {c.role}" if c.role == "held out" else c.target
+        table.add_row(escape(who), escape(against), *scores, _verdict(c))
     return table
 
 
@@ -96,7 +101,7 @@ def verdicts(face: FaceResult) -> list[str]:
             parts.append("still recognised")
         else:
             parts.append(
-                f"still recognised against {', '.join(by)}, not against the other {_photos(len(own) - len(by))}"
+                f"still recognised against {', '.join(by)}, not against the other {_count(len(own) - len(by), 'photo')}"
             )
         sentences.append(f"{name} ({mine[0].role}): {'; '.join(parts)}")
     return sentences
@@ -110,8 +115,8 @@ def say_summary(console: Console, results: Iterable[PhotoResult]) -> None:
     small = sum(bool(face.left_alone) for r in written for face in r.faces)
     _line(
         console,
-        f"{_photos(len(written))} written, {len(results) - len(written)} not; {len(done)} faces cloaked, "
-        f"{small} too small and left as they were.",
+        f"{_count(len(written), 'photo')} written, {len(results) - len(written)} not; "
+        f"{_count(len(done), 'face')} cloaked, {small} too small and left as they were.",
     )
     for name, role in dict.fromkeys((c.target, c.role) for face in done for c in face.comparisons):
         own = [[c for c in f.comparisons if c.target == name and c.person == "self"] for f in done]
@@ -121,8 +126,8 @@ def say_summary(console: Console, results: Iterable[PhotoResult]) -> None:
         _line(console, caveat)
 
 
-def _photos(count: int) -> str:
-    return f"{count} photo" + ("" if count == 1 else "s")
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _line(console: Console, text: str) -> None:

@@ -1,28 +1,35 @@
 """`facesec protect` on made photos: generated faces in larger pictures, a real detector, toy recognisers."""
 
+import ast
+import errno
 import io
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
+from rich.console import Console
 from typer.testing import CliRunner
 
+import facesec_bench
 from conftest import made_up_faces
-from experiments.protect import ITSELF, LEAST_EYES_PX, OtherPhoto, Protector, other_photo
-from experiments.protect_judges import Judge, Threshold, threshold_of
-from experiments.protect_order import Order, configured, method_settings
+from experiments.protect import ITSELF, LEAST_EYES_PX, OtherPhoto, Protector, other_photo, unfit
+from experiments.protect_judges import EMBEDDING_CODE, Judge, Threshold, embedding_code, threshold_of
+from experiments.protect_order import FALSE_ACCEPTS, Order, configured, crowd, method_settings
 from experiments.protect_plan import Job, plan
-from experiments.protect_words import verdicts
+from experiments.protect_words import say_photo, verdicts
 from facesec_bench.data import Dataset
 from facesec_bench.data.align import make_chip
 from facesec_bench.data.every_face import EveryFace
 from facesec_bench.data.read import decode
 from facesec_bench.errors import ConfigError, DataError, TargetError
+from facesec_bench.metrics.verification import threshold_at_far
 from facesec_bench.protocols.calibration import CalibrationStore, calibrate
 from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.seeds import generator
@@ -250,6 +257,19 @@ def test_no_input_is_ever_overwritten_even_when_forced_and_no_output_without_for
     assert plan(photo, out, as_png=False, force=True)
 
 
+def test_links_in_a_circle_or_to_nothing_are_named_and_the_others_go_on(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"x")
+    (folder / "circle.jpg").symlink_to("circle.jpg")
+    (folder / "nowhere.jpg").symlink_to("gone.jpg")
+    (folder / "up").symlink_to("..")
+    jobs = plan(folder, tmp_path / "out", as_png=False, force=False)
+    assert [j.name for j in jobs] == ["a.jpg", "circle.jpg", "nowhere.jpg"]
+    reasons = [found.reason if (found := unfit(j, EveryFace())) else "" for j in jobs]
+    assert reasons == ["not_image", "unreadable", "broken_symlink"]
+
+
 def test_two_photos_that_would_become_one_file_are_refused(tmp_path):
     for name in ("a.jpg", "a.png"):
         (tmp_path / name).write_bytes(b"x")
@@ -270,21 +290,86 @@ def made_up_dataset(name, identities, seed=0):
 
 
 def test_a_stored_calibration_is_used_real_photos_first_and_only_of_this_code(tmp_path):
-    toy, store = ToyTarget(), CalibrationStore(tmp_path, code="now")
+    toy, own, runs = ToyTarget(), CalibrationStore(tmp_path / "own", "now"), CalibrationStore(tmp_path / "runs", "now")
     made, real = made_up_dataset("synthetic", 10), made_up_dataset("lfw", 9, seed=1)
 
     def never():
         raise AssertionError("a stored calibration should have served")
 
-    for dataset in (made, real):
+    for dataset, store in ((made, own), (real, runs)):
         found = calibrate(toy, dataset, embed_all(toy, dataset.faces.images), [0.1, 0.05])
         store.save(found, toy, dataset, [0.1, 0.05])
-    threshold = threshold_of(toy, store, 0.05, [0.1, 0.05], never)
+    threshold = threshold_of(toy, [own, runs], 0.05, never)
     assert (threshold.data, threshold.value) == ("lfw", found.threshold(0.05)) and "earlier run" in threshold.source
-    later = CalibrationStore(tmp_path, code="later")
-    fresh = threshold_of(toy, later, 0.05, [0.05], lambda: made)
+    later = [CalibrationStore(store.folder, code="later") for store in (own, runs)]
+    fresh = threshold_of(toy, later, 0.05, lambda: made)
     assert fresh.data == "synthetic" and "measured now" in fresh.source and fresh.n_impostor == 40 * 39 // 2 - 60
-    assert threshold_of(toy, later, 0.05, [0.05], never).value == fresh.value, "it was stored"
+    assert threshold_of(toy, later, 0.05, never).value == fresh.value, "it was stored"
+
+
+def test_people_that_the_user_chose_are_measured_whatever_else_is_stored(tmp_path):
+    toy, store = ToyTarget(), CalibrationStore(tmp_path)
+    stored, chosen = made_up_dataset("lfw", 9), made_up_dataset("synthetic", 8, seed=1)
+    store.save(calibrate(toy, stored, embed_all(toy, stored.faces.images), [0.05]), toy, stored, [0.05])
+    first, again = (threshold_of(toy, [store], 0.05, lambda: chosen, only=True) for _ in range(2))
+    assert first.data == again.data == "synthetic" and first.n_impostor == 32 * 31 // 2 - 8 * 6
+    assert "measured now" in first.source and "earlier run" in again.source and again.value == first.value
+
+
+@pytest.mark.parametrize("far", [0.1, 0.01, 0.001, 1e-4])
+def test_the_made_up_crowd_gives_more_pairs_than_the_kernel_asks_for(far):
+    people, each = crowd(far)
+    pairs = people * (people - 1) // 2 * each**2
+    assert pairs * far >= min(FALSE_ACCEPTS, 40) > 10
+    threshold_at_far(np.linspace(-1, 1, pairs), far)
+
+
+@pytest.mark.parametrize("far", [0.0, 1.0, 1.5, 1e-6])
+def test_a_false_accept_rate_that_cannot_be_measured_is_refused_before_the_pairs_are(far):
+    with pytest.raises(ConfigError, match="--far: found"):
+        crowd(far)
+
+
+def test_a_release_that_leaves_recognisers_alone_finds_its_thresholds_and_one_that_does_not_measures_again(tmp_path):
+    kernel = tmp_path / "kernel"
+    shutil.copytree(Path(facesec_bench.__file__).parent, kernel, ignore=shutil.ignore_patterns("__pycache__"))
+    before = embedding_code(kernel)
+    (kernel / "__init__.py").write_text("changed")
+    (kernel / "data" / "paste.py").write_text("changed")
+    assert embedding_code(kernel) == before
+    for name in ("targets/sface.py", "data/align.py", "protocols/calibration.py"):
+        content = (kernel / name).read_text()
+        (kernel / name).write_text(content + "#")
+        assert embedding_code(kernel) != before
+        (kernel / name).write_text(content)
+    (kernel / "targets" / "another.py").write_text("")
+    assert embedding_code(kernel) != before
+
+
+DECIDES_NO_THRESHOLD = {
+    *("__init__", "asset_cache", "asset_download", "asset_manifest", "asset_weights", "assets", "errors", "files"),
+    *("goals", "progress", "records", "search", "seeds"),
+    *("data/__init__", "data/chips", "data/read", "data/skipped", "generators/__init__", "generators/latents"),
+    *("metrics/__init__", "metrics/intervals", "protocols/__init__"),
+}
+"""What the code in EMBEDDING_CODE imports and is not counted with it: the weights have a digest of their own, and the
+rest is plumbing. A new name here is a question: could a change in that file move a threshold?"""
+
+
+def test_no_code_that_decides_a_threshold_is_forgotten():
+    root = Path(facesec_bench.__file__).parent
+    within = [root / name for name in EMBEDDING_CODE]
+    counted = {path for place in within for path in ([place] if place.is_file() else place.rglob("*.py"))}
+    assert all(place.exists() for place in within)
+    imported = set()
+    for path in counted:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("facesec_bench"):
+                inside = Path(*str(node.module).split(".")[1:])
+                for name in (inside, *(inside / alias.name for alias in node.names)):
+                    imported |= {f for f in (root / f"{name}.py", root / name / "__init__.py") if f.is_file()}
+    beside = {path.relative_to(root).with_suffix("").as_posix() for path in imported - counted}
+    assert beside <= DECIDES_NO_THRESHOLD, beside - DECIDES_NO_THRESHOLD
 
 
 def order(tmp_path, **options):
@@ -391,6 +476,93 @@ def test_the_same_seed_gives_the_same_file_and_another_does_not(portraits, tmp_p
         assert typed(photo, "--out", tmp_path / place, "--seed", seed).exit_code == 0
     x, y, z = ((tmp_path / place / "a.png").read_bytes() for place in "xyz")
     assert x == y != z
+
+
+@pytest.mark.assets("yunet")
+def test_where_no_photo_can_be_protected_no_recogniser_is_loaded(tmp_path, typed, monkeypatch):
+    from experiments import protect_order
+
+    monkeypatch.setattr(protect_order, "_judges", lambda *_: pytest.fail("nobody is to be judged"))
+    photo = tmp_path / "wall.png"
+    Image.fromarray(np.full((64, 64, 3), 9, np.uint8)).save(photo)
+    result = typed(photo, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "no_face" in result.stdout
+    assert "Nothing was written" in result.stdout and not (tmp_path / "out").exists(), "the next try needs no --force"
+
+
+@faces_needed
+def test_notes_among_photos_are_no_failure_but_a_broken_photo_and_a_lone_note_are(portraits, tmp_path, typed):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(framed(portraits[:1])).save(folder / "a.png")
+    (folder / "notes.txt").write_text("hello")
+    assert typed(folder, "--out", tmp_path / "x").exit_code == 0
+    assert typed(folder / "notes.txt", "--out", tmp_path / "y").exit_code == 1
+    (folder / "b.jpg").write_text("hello")
+    assert typed(folder, "--out", tmp_path / "z").exit_code == 1
+
+
+@faces_needed
+def test_ctrl_c_leaves_whole_photos_and_a_report_that_says_how_many_were_asked_for(
+    portraits, tmp_path, typed, monkeypatch
+):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "ab":
+        Image.fromarray(framed(portraits[:1])).save(folder / f"{name}.png")
+    call = Protector.__call__
+
+    def interrupted(self, task):
+        if task.name == "b.png":
+            raise KeyboardInterrupt
+        return call(self, task)
+
+    monkeypatch.setattr(Protector, "__call__", interrupted)
+    result = typed(folder, "--out", tmp_path / "out")
+    assert result.exit_code == 130 and "interrupted" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "protect.json"]
+    report = json.loads((tmp_path / "out" / "protect.json").read_text())
+    assert [photo["source"] for photo in report["photos"]] == ["a.png"] and report["photos_asked_for"] == 2
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "photo.png/out"])
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path, typed, place):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"x")
+    result = typed(photo, "--out", tmp_path / place)
+    assert result.exit_code == 1 and "cannot be written to" in result.stderr and not result.stdout
+
+
+def test_looking_whether_a_folder_can_be_written_to_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    plan(tmp_path / "a.jpg", tmp_path / "new" / "out", as_png=False, force=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+@faces_needed
+def test_a_full_disk_is_an_error_in_words(portraits, tmp_path, typed, monkeypatch):
+    from experiments import protect as module
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_atomically", full)
+    photo = tmp_path / "a.png"
+    Image.fromarray(framed(portraits[:1])).save(photo)
+    result = typed(photo, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "No space left on device" in result.stderr
+
+
+@faces_needed
+def test_no_word_of_the_table_is_broken_on_a_terminal_of_80_columns(portraits, tmp_path):
+    people = protector()
+    people.judges = [
+        Judge(ToyTarget(0, name), THRESHOLD, held) for name, held in (("mobilefacenet", True), ("a", False))
+    ]
+    screen = io.StringIO()
+    say_photo(Console(file=screen, width=80), people(job(tmp_path, framed(portraits[:1]))))
+    words = screen.getvalue().split()
+    assert {"mobilefacenet,", "held", "out", "unprotected", "recognised", "threshold", "0.900"} <= set(words)
 
 
 @pytest.mark.parametrize(
