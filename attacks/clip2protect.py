@@ -72,8 +72,9 @@ class Clip2Protect:
         rendering: see above.
         decoy: whether dodging pulls to somebody else.
         jitter: views over which L_adv is averaged, one a step.
-        stop: a photo stops when every surrogate's cosine is this far: at most `stop` to oneself, at least `stop` to
-            the target; None walks all steps.
+        stop: a photo stops when it has arrived under every surrogate; None walks all steps. Cosines are counted from 0,
+            as to the other people of the aim's gallery on average, to 1, the same photo: dodging arrives at `stop` to
+            oneself or less, impersonating at 1 - `stop` to the target or more.
         seed: of what stage 1 draws; stage 1 of a photo depends on it and on the photo's key only.
         latents: pivots found elsewhere, by the photos' keys, or the path of their file: nothing is inverted then, and
             `pivoting` only tunes. None inverts.
@@ -209,14 +210,21 @@ class Clip2Protect:
     def _pull(self, faces: Faces, aim: Aim, surrogate: FRTarget, weight: float) -> _Pull:
         with torch.no_grad():
             own, reference = surrogate.embed(faces.images), surrogate.embed(aim.references)
+            anchor = reference if aim.kind == "impersonate" else own
+            others = surrogate.embed(aim.gallery.images) if self.decoy or self.stop is not None else own[:0]
+            like = (anchor @ others.T).masked_fill(
+                aim.labels[:, None] == aim.gallery.identities[: len(others)], torch.nan
+            )
+            strangers = None if self.stop is None else like.nanmean(1)
+            if strangers is not None and not bool(strangers.isfinite().all()):
+                raise ConfigError("clip2protect: found a gallery of one person, wanted others to tell `stop` by.")
             if aim.kind == "impersonate":
-                return _Pull(surrogate.embed, reference, None, weight)
+                return _Pull(surrogate.embed, reference, None, weight, strangers)
             if not self.decoy:
-                return _Pull(surrogate.embed, None, torch.stack([own, reference], 1), weight)
-            others = surrogate.embed(aim.gallery.images)
+                return _Pull(surrogate.embed, None, torch.stack([own, reference], 1), weight, strangers)
             # Whom to be taken for instead: the gallery's person who is least like the photo.
-            far = (own @ others.T).masked_fill(aim.labels[:, None] == aim.gallery.identities, torch.inf).argmin(1)
-            return _Pull(surrogate.embed, others[far], own[:, None], weight)
+            far = like.nan_to_num(torch.inf).argmin(1)
+            return _Pull(surrogate.embed, others[far], own[:, None], weight, strangers)
 
     def _part(self, scene: _Scene, rng: torch.Generator) -> Part:
         """The search of the photos of a scene."""
@@ -266,12 +274,16 @@ class _Pivot:
 
 @dataclass(frozen=True)
 class _Pull:
-    """One surrogate's view of photos: whom to approach, (B, D), and what to leave, (B, N, D); either may be None."""
+    """One surrogate's view of photos: whom to approach, (B, D), and what to leave, (B, N, D); either may be None.
+
+    `strangers` (B,) is the cosine of whom it is about to other people, where it matters.
+    """
 
     embed: Callable[[Tensor], Tensor]
     towards: Tensor | None
     away: Tensor | None
     weight: float
+    strangers: Tensor | None
 
     def loss(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B,)."""
@@ -283,10 +295,12 @@ class _Pull:
     def arrived(self, images: Tensor, stop: float) -> Tensor:
         """(B, 3, H, W) -> (B,) bool."""
         seen = self.embed(images)
+        assert self.strangers is not None
         if self.away is not None:
-            return (seen[:, None] * self.away).sum(2).amax(1) <= stop
+            near = (seen[:, None] * self.away).sum(2).amax(1)
+            return near - self.strangers <= stop * (1 - self.strangers)
         assert self.towards is not None
-        return (seen * self.towards).sum(1) >= stop
+        return (seen * self.towards).sum(1) - self.strangers >= (1 - stop) * (1 - self.strangers)
 
     def rows(self, rows: Tensor) -> _Pull:
         """For some of the photos."""
@@ -294,6 +308,7 @@ class _Pull:
             self,
             towards=None if self.towards is None else self.towards[rows],
             away=None if self.away is None else self.away[rows],
+            strangers=None if self.strangers is None else self.strangers[rows],
         )
 
 
