@@ -34,7 +34,7 @@ from facesec_bench.protocols.calibration import CalibrationStore
 STRONG = ("sface", "dlib_resnet", "mobilefacenet")
 """Held out by default: those that are no surrogates and whose weights are in the cache. A weak recogniser would make
 any cloak look good."""
-STRENGTHS = ("eps_255", "rms_255", "reach", "strength")
+STRENGTHS = ("eps_255", "rms_255", "shade_255", "reach", "strength")
 """What --strength sets: the first of these that a method has."""
 CROWDS = ((100, 2), (100, 10))
 """Made-up people and photos of each on which thresholds are measured where none is stored: the first that has enough

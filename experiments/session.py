@@ -18,6 +18,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.resources import accepted
+from experiments.rooms import ROOMS
 from experiments.run import build_methods, failures, trackers
 from facesec_bench import runs
 from facesec_bench.data import Dataset
@@ -74,7 +75,8 @@ class Session:
         loader = hydra.utils.instantiate(self.config.data, _convert_="all")
         dataset: Dataset = loader()
         targets = self._targets()
-        digests = self._digests(dataset, targets, study)
+        methods = build_methods(self.config)
+        digests = self._digests(dataset, targets, study, methods)
         print_ = runs.fingerprint(self.resolved, digests)
         seed = int(self.resolved["seed"])
         known = runs.finished(self.results / "runs", print_, seed)
@@ -93,7 +95,7 @@ class Session:
                 f"targets {', '.join(targets)}; writing to {folder}",
                 file=sys.stderr,
             )
-            self._study(run, dataset, targets, study, tracker)
+            self._study(run, dataset, targets, study, methods, tracker)
         except BaseException as error:
             run.card.status = "failed"
             run.card.error = (
@@ -107,9 +109,14 @@ class Session:
         return folder
 
     def _study(
-        self, run: Run, dataset: Dataset, targets: dict[str, FRTarget], study: Callable[..., Outcome], tracker: Tracker
+        self,
+        run: Run,
+        dataset: Dataset,
+        targets: dict[str, FRTarget],
+        study: Callable[..., Outcome],
+        methods: dict[str, dict[str, Any]],
+        tracker: Tracker,
     ) -> None:
-        methods = build_methods(self.config)
         run.card.methods = {n: m for group in {"evasion", *methods} for n, m in self._method_cards(group).items()}
         kernel = runs.code_digest({"facesec_bench": self.roots["facesec_bench"]}, self.report_only)
         store = CalibrationStore(self.results / "calibrations", code=kernel)
@@ -148,7 +155,9 @@ class Session:
             changes["rms_255"] = changes.pop("eps_255")
         return hydra.utils.instantiate(config, **changes, _convert_="all")
 
-    def _digests(self, dataset: Dataset, targets: Mapping[str, FRTarget], study: Any) -> dict[str, str]:
+    def _digests(
+        self, dataset: Dataset, targets: Mapping[str, FRTarget], study: Any, methods: Mapping[str, Any]
+    ) -> dict[str, str]:
         """Everything but the configuration that can change a number: code, libraries, data, weights, the control."""
         digests = {
             "code": runs.code_digest(self.roots, self.report_only),
@@ -157,7 +166,7 @@ class Session:
             "data": dataset.digest,
         }
         digests |= {f"target:{name}": target.digest for name, target in targets.items()}
-        return digests | _argument_digests(study, "study")
+        return digests | _argument_digests(study, "study") | _held_digests(methods, "methods")
 
     def _card(self, folder: Path, print_: str, seed: int, dataset: Dataset, targets: Mapping[str, FRTarget]) -> RunCard:
         faces = dataset.faces
@@ -223,6 +232,26 @@ def _argument_digests(value: Any, name: str) -> dict[str, str]:
         return {name: value().digest}
     digest = getattr(value, "digest", None)
     return {name: digest} if isinstance(digest, str) else {}
+
+
+def _held_digests(value: Any, name: str, depth: int = 4) -> dict[str, str]:
+    """The digests of the weights and files that a method holds, such as a cloak's generator, by where they sit."""
+    digest = getattr(value, "digest", None)
+    if isinstance(digest, str):
+        return {name: digest}
+    if not depth:
+        return {}
+    return {
+        k: d for key, part in _held(value).items() for k, d in _held_digests(part, f"{name}.{key}", depth - 1).items()
+    }
+
+
+def _held(value: Any) -> dict[str, Any]:
+    """What a mapping or one of our own objects holds, by name."""
+    if isinstance(value, Mapping):
+        return {str(key): part for key, part in value.items()}
+    ours = type(value).__module__.split(".")[0] in ROOMS
+    return dict(vars(value)) if ours and hasattr(value, "__dict__") else {}
 
 
 def pick_device(wanted: str) -> torch.device:
