@@ -7,18 +7,18 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from attacks.jitter import Jitter, jittered
 from attacks.latent_file import LatentFile
 from attacks.pivotal_tuning import Distance, Pivoting, invert, tune
+from attacks.pulls import Pull, arrived, pull_of
 from attacks.shrunk import shrunk
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
@@ -151,7 +151,11 @@ class Clip2Protect:
         with borrowed(self.generator, self.lpips, *surrogates):
             latent, tuned = self.pivots(faces)
             weights = self._weights(surrogates)
-            pulls = [self._pull(faces, aim, s, weight) for s, weight in zip(surrogates, weights, strict=True) if weight]
+            pulls = [
+                pull_of(s, faces, aim, weight, decoy=self.decoy, strangers=self.stop is not None)
+                for s, weight in zip(surrogates, weights, strict=True)
+                if weight
+            ]
             whole = _Scene(faces.images, latent, tuned, pulls)
             part = self._part(whole, rng)
             params = minimise(
@@ -207,25 +211,6 @@ class Clip2Protect:
             raise ConfigError(f"clip2protect: found weights of 0 for all surrogates ({names}), wanted one above 0.")
         return [weight * sum(w > 0 for w in found) / sum(found) for weight in found]
 
-    def _pull(self, faces: Faces, aim: Aim, surrogate: FRTarget, weight: float) -> _Pull:
-        with torch.no_grad():
-            own, reference = surrogate.embed(faces.images), surrogate.embed(aim.references)
-            anchor = reference if aim.kind == "impersonate" else own
-            others = surrogate.embed(aim.gallery.images) if self.decoy or self.stop is not None else own[:0]
-            like = (anchor @ others.T).masked_fill(
-                aim.labels[:, None] == aim.gallery.identities[: len(others)], torch.nan
-            )
-            strangers = None if self.stop is None else like.nanmean(1)
-            if strangers is not None and not bool(strangers.isfinite().all()):
-                raise ConfigError("clip2protect: found a gallery of one person, wanted others to tell `stop` by.")
-            if aim.kind == "impersonate":
-                return _Pull(surrogate.embed, reference, None, weight, strangers)
-            if not self.decoy:
-                return _Pull(surrogate.embed, None, torch.stack([own, reference], 1), weight, strangers)
-            # Whom to be taken for instead: the gallery's person who is least like the photo.
-            far = like.nan_to_num(torch.inf).argmin(1)
-            return _Pull(surrogate.embed, others[far], own[:, None], weight, strangers)
-
     def _part(self, scene: _Scene, rng: torch.Generator) -> Part:
         """The search of the photos of a scene."""
         weighed = [
@@ -236,7 +221,7 @@ class Clip2Protect:
             asked = _times(self.makeup * len(weighed), self.guidance.bind(scene.photos, rng))
             weighed[0] = _sum(weighed[0], asked)
         space = LatentWalk(scene.latent, self.free, self._picture(scene), self.units, self.reach)
-        until = None if self.stop is None else partial(_arrived, scene.pulls, self.stop)
+        until = None if self.stop is None else partial(arrived, scene.pulls, self.stop)
         weight = self.regulariser * self._counted(scene)
         return Part(weighed, space, lambda params: (weight * params.square()).sum(1), until)
 
@@ -273,53 +258,13 @@ class _Pivot:
 
 
 @dataclass(frozen=True)
-class _Pull:
-    """One surrogate's view of photos: whom to approach, (B, D), and what to leave, (B, N, D); either may be None.
-
-    `strangers` (B,) is the cosine of whom it is about to other people, where it matters.
-    """
-
-    embed: Callable[[Tensor], Tensor]
-    towards: Tensor | None
-    away: Tensor | None
-    weight: float
-    strangers: Tensor | None
-
-    def loss(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B,)."""
-        seen = functional.normalize(self.embed(images), dim=1)
-        near = 0.0 if self.towards is None else (seen * self.towards).sum(1)
-        own = 0.0 if self.away is None else (seen[:, None] * self.away).sum(2).mean(1)
-        return 1.0 + own - near
-
-    def arrived(self, images: Tensor, stop: float) -> Tensor:
-        """(B, 3, H, W) -> (B,) bool."""
-        seen = self.embed(images)
-        assert self.strangers is not None
-        if self.away is not None:
-            near = (seen[:, None] * self.away).sum(2).amax(1)
-            return near - self.strangers <= stop * (1 - self.strangers)
-        assert self.towards is not None
-        return (seen * self.towards).sum(1) - self.strangers >= (1 - stop) * (1 - self.strangers)
-
-    def rows(self, rows: Tensor) -> _Pull:
-        """For some of the photos."""
-        return replace(
-            self,
-            towards=None if self.towards is None else self.towards[rows],
-            away=None if self.away is None else self.away[rows],
-            strangers=None if self.strangers is None else self.strangers[rows],
-        )
-
-
-@dataclass(frozen=True)
 class _Scene:
     """All that stage 2 knows of some photos."""
 
     photos: Tensor
     latent: Latent
     tuned: Tuned
-    pulls: list[_Pull]
+    pulls: list[Pull]
 
     def rows(self, rows: Tensor) -> _Scene:
         """For some of the photos."""
@@ -335,11 +280,6 @@ def _check_layers(painter: str, known: list[str], what: str, wanted: Sequence[st
             f"clip2protect: found {', '.join(unknown) or 'nothing'} in {what}, wanted some of the layers of {painter}: "
             f"{', '.join(known)}."
         )
-
-
-def _arrived(pulls: Sequence[_Pull], stop: float, images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B,) bool: under every surrogate."""
-    return torch.stack([pull.arrived(images, stop) for pull in pulls]).all(0)
 
 
 def _times(weight: float, objective: Objective) -> Objective:
