@@ -32,11 +32,10 @@ from facesec_bench.seeds import generator as seeded
 from facesec_bench.spaces import LatentWalk
 
 _REMEMBERED = 64
-"""Photos whose pivots are kept, so that other surrogates and goals need no second stage 1."""
+"""Photos whose pivots are kept, so that other surrogates and goals need no second stage 1; with more photos than these,
+stage 1 is done again for each."""
 _WEIGHTS = 2**28
 """Weights of tuned generators that are kept with them: 1 GiB, or 8 photos of StyleGAN2 at 1024 pixels."""
-
-
 _LOOK = 5
 """Steps between two looks at whether a photo has arrived."""
 
@@ -84,8 +83,8 @@ class Clip2Protect:
         regularised: the free layers whose change counts for the regulariser; None for all. The released code counts
             the rows of W+ and not the noise maps.
         fit: leave hair and background beside a turned cheek as they are, told by their colours.
-        weights: how much surrogates count, by name, against the others' 1 each. One that any noise misleads draws the
-            search after it, and what misleads it does not transfer.
+        surrogate_weights: how much surrogates count, by name, against the others' 1 each. One that any noise misleads
+            draws the search after it, and what misleads it does not transfer.
 
     Raises:
         ConfigError: a number out of range, or a layer that the generator does not have.
@@ -116,7 +115,7 @@ class Clip2Protect:
         side: int = 256,
         regularised: Sequence[str] | None = None,
         fit: bool = False,
-        weights: Mapping[str, float] | None = None,
+        surrogate_weights: Mapping[str, float] | None = None,
     ) -> None:
         if rendering not in ("residual", "generator"):
             raise ConfigError(f"clip2protect: found rendering {rendering!r}, wanted 'residual' or 'generator'.")
@@ -124,11 +123,11 @@ class Clip2Protect:
             raise ConfigError("clip2protect: wanted steps and weights of 0 or more, and a step above 0.")
         if shade_255 is not None and not shade_255 > 0:
             raise ConfigError(f"clip2protect: found shade_255 {shade_255}, wanted above 0, or null for no bound.")
-        if weights and min(weights.values()) < 0:
-            raise ConfigError(f"clip2protect: found weights {dict(weights)}, wanted 0 or more.")
+        if surrogate_weights and min(surrogate_weights.values()) < 0:
+            raise ConfigError(f"clip2protect: found surrogate_weights {dict(surrogate_weights)}, wanted 0 or more.")
         self.generator, self.lpips, self.pivoting, self.guidance = shrunk(generator, side), lpips, pivoting, guidance
         self.free, self.steps, self.step, self.shade_255, self.reach = tuple(free), steps, step, shade_255, reach
-        self.fit, self.weights = fit, dict(weights or {})
+        self.fit, self.surrogate_weights = fit, dict(surrogate_weights or {})
         self.adversarial, self.makeup, self.regulariser = adversarial, makeup, regulariser
         self.rendering, self.decoy, self.jitter, self.stop, self.seed = rendering, decoy, jitter or Jitter(), stop, seed
         self.latents = LatentFile(latents) if isinstance(latents, str | Path) else latents
@@ -205,7 +204,7 @@ class Clip2Protect:
 
     def _weights(self, surrogates: Sequence[FRTarget]) -> list[float]:
         """Of each surrogate; 1 on average over those that count, so the other terms keep their share."""
-        found = [self.weights.get(surrogate.name, 1.0) for surrogate in surrogates]
+        found = [self.surrogate_weights.get(surrogate.name, 1.0) for surrogate in surrogates]
         if not any(found):
             names = ", ".join(surrogate.name for surrogate in surrogates)
             raise ConfigError(f"clip2protect: found weights of 0 for all surrogates ({names}), wanted one above 0.")

@@ -14,6 +14,10 @@ from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
 
 
+_AT_ONCE = 32
+"""Photos of the gallery that are embedded at once."""
+
+
 @dataclass(frozen=True)
 class Pull:
     """One surrogate's view of photos: whom to approach, (B, D), and what to leave, (B, N, D); either may be None.
@@ -71,7 +75,7 @@ def pull_of(
     anchor = reference if aim.kind == "impersonate" else own
     level, others = None, own[:0]
     if decoy or strangers:
-        others = surrogate.embed(aim.gallery.images)
+        others = torch.cat([surrogate.embed(part) for part in aim.gallery.images.split(_AT_ONCE)])
         like = (anchor @ others.T).masked_fill(aim.labels[:, None] == aim.gallery.identities, torch.nan)
         if not bool(like.isfinite().any(1).all()):
             raise ConfigError("clip2protect: found a gallery of one person, wanted others, for decoy or stop.")

@@ -4,8 +4,8 @@
 
 Same generator, steps, losses and surrogates. The published procedure takes every step of both stages for each photo
 alone; ours takes all photos together, and a photo leaves stage 1 when its generator paints it (LPIPS, as PTI), and
-stage 2 when every surrogate's cosine has fallen to `--stop`. Protection on a recogniser that neither saw, LPIPS and
-PSNR stand beside the speed, as speed alone would be easy.
+stage 2 when it is no more alike to itself than `--stop` under every surrogate (0 as strangers are, 1 the same photo).
+Protection on a recogniser that neither saw, LPIPS and PSNR stand beside the speed, as speed alone would be easy.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ def fingerprint(config: Mapping[str, Any], digests: Mapping[str, str]) -> str:
 def _without_paths(config: Any) -> Any:
     if not isinstance(config, Mapping):
         return config
-    return {key: _without_paths(value) for key, value in config.items() if key not in PATHS}
+    # A mapping by such a name, say weights of surrogates, is no path.
+    return {k: _without_paths(v) for k, v in config.items() if k not in PATHS or not isinstance(v, str | Path | None)}
 
 
 def git_state(root: Path) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def test_seed_device_and_paths_do_not_change_the_fingerprint_but_a_budget_or_a_d
     assert runs.fingerprint(same, digests) == first
     assert runs.fingerprint(config | {"eps_255": 4}, digests) != first
     assert runs.fingerprint(config, {"data": "e"}) != first
+    weighed = [runs.fingerprint({"evasion": {"weights": {"sface": w}}}, digests) for w in (0.1, 1.0)]
+    assert weighed[0] != weighed[1]  # no path, for all its name
 
 
 def test_code_digest_changes_with_a_line_and_not_with_what_is_left_out(tmp_path):

@@ -179,10 +179,12 @@ def test_a_surrogate_counts_by_its_weight():
     toys = [ToyTarget(), ToyTarget(1)]
     toys[1].name = "weak"
     alone = cloak()(faces, aim, toys[:1], generator(1, "c"))
-    both, without = (cloak(weights=weights)(faces, aim, toys, generator(1, "c")) for weights in (None, {"weak": 0.0}))
+    both, without = (
+        cloak(surrogate_weights=weights)(faces, aim, toys, generator(1, "c")) for weights in (None, {"weak": 0.0})
+    )
     assert torch.equal(alone, without) and not torch.equal(alone, both)
     with pytest.raises(ConfigError, match="one above 0"):
-        cloak(weights={"weak": 0.0})(faces, aim, toys[1:], generator(1, "c"))
+        cloak(surrogate_weights={"weak": 0.0})(faces, aim, toys[1:], generator(1, "c"))
 
 
 def test_guidance_is_heard_with_its_weight_and_not_without():
@@ -207,7 +209,7 @@ def test_guidance_is_heard_with_its_weight_and_not_without():
         {"step": 0.0},
         {"makeup": -0.1},
         {"shade_255": 0},
-        {"weights": {"toy": -1.0}},
+        {"surrogate_weights": {"toy": -1.0}},
     ],
 )
 def test_what_cannot_be_is_refused(wrong):
