@@ -13,7 +13,6 @@ from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
 
-
 _AT_ONCE = 32
 """Photos of the gallery that are embedded at once."""
 
