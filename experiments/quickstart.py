@@ -116,8 +116,6 @@ class _Whole:
     def _new(self, part: str, key: tuple[str, ...], content: Any) -> bool:
         """Whether nobody wrote this before."""
         writer, before = self.known.setdefault(key, (part, content))
-        if before is content:
-            return True
         if not _alike(before, content):
             raise ConfigError(
                 f"Found the {key[0]} {'/'.join(key[1:])} written by {writer} ({_short(before)}) and by {part} "
