@@ -5,6 +5,7 @@ Both guides compare colour statistics of the regions in CIELAB; a distance of 10
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,6 +101,9 @@ class ReferenceGuidance:
         detector: finds the face in a photo given as a path; None takes YuNet as it stands.
         fit: leave out hair, teeth and background.
 
+    A region that the reference does not show (lids behind sunglasses) shall stay as it is. `digest` is the sha256 of
+    the face as cut from the photo: another photo under the same name, or another detector, makes another run.
+
     Raises:
         ConfigError: an argument out of range, or a chip of another shape.
         DataError: the photo cannot be read or shows no face.
@@ -126,6 +130,8 @@ class ReferenceGuidance:
         if chip.ndim != 4 or chip.shape[:2] != (1, 3) or chip.shape[2] != chip.shape[3]:
             raise ConfigError(f"reference guidance: found a chip {tuple(chip.shape)}, wanted (3, S, S).")
         self.chip = chip
+        pixels = chip.detach().float().cpu().contiguous().numpy()
+        self.digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
     def bind(self, originals: Tensor, rng: torch.Generator) -> Loss:
         """See `interfaces.Guidance`."""
@@ -134,10 +140,10 @@ class ReferenceGuidance:
             chip = self.chip.to(originals)
             worn = fitted(chip, self.fit).weights()
             own, theirs = to_lab(originals), to_lab(chip)
-            wanted = {
-                region: self._summary(own, weights[region]).lerp(self._summary(theirs, worn[region]), self.strength)
-                for region in self.regions
-            }
+            wanted = {region: self._summary(own, weights[region]) for region in self.regions}
+            for region in self.regions:
+                if bool((worn[region] > 0).any()):  # else the reference hides it, and has no colour to ask for
+                    wanted[region] = wanted[region].lerp(self._summary(theirs, worn[region]), self.strength)
 
         def loss(images: Tensor) -> Tensor:
             lab = to_lab(images)
@@ -175,24 +181,28 @@ def moments(lab: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantiles(lab: Tensor, weights: Tensor, levels: int = _LEVELS) -> Tensor:
     """(B, 3, H, W) weighted by (B or 1, 1, H, W) -> (B, 3, levels): the values below which a share (i + 1/2) / levels
-    of a region lies. Differentiable in the values; pixels of weight 0 do not count.
+    of a region lies; 0 for a region of no weight. Differentiable in the values; pixels of weight 0 do not count.
 
     A value's share is the weight before it and half its own, and values are interpolated between shares.
     """
-    kept = (weights.amax((0, 1)) > 0).flatten()
+    kept = (weights.amax((0, 1)) > 0).flatten()  # what no image needs is left out first: sorting it would cost most
     if not kept.any():
         return lab.mean((2, 3))[:, :, None].expand(-1, -1, levels) * 0.0
-    values, order = lab.flatten(2)[..., kept].sort(-1)
-    mass = weights.flatten(2)[..., kept].expand_as(values).gather(-1, order)
-    shares = mass.cumsum(-1) - mass / 2
+    values = lab.flatten(2)[..., kept]
+    mass = weights.flatten(2)[..., kept].expand_as(values)
+    # Pixels that weigh in another image only go to the end, beyond the last that is read: they bend nothing.
+    order = values.detach().masked_fill(mass <= 0, torch.inf).argsort(dim=-1, stable=True)
+    values, mass = values.gather(-1, order), mass.gather(-1, order)
+    before = mass.cumsum(-1)
+    shares, total = (before - mass / 2).contiguous(), before[..., -1:]
+    last = ((mass > 0).sum(-1, keepdim=True) - 1).clamp_min(0)
     wanted = (torch.arange(levels, dtype=lab.dtype, device=lab.device) + 0.5) / levels
-    wanted = (wanted * mass.sum(-1, keepdim=True)).contiguous()
-    last = values.shape[-1] - 1
-    right = torch.searchsorted(shares.contiguous(), wanted).clamp(0, last)
+    right = torch.minimum(torch.searchsorted(shares, (wanted * total).contiguous()), last)
     left = (right - 1).clamp_min(0)
     low, high = shares.gather(-1, left), shares.gather(-1, right)
-    part = ((wanted - low) / (high - low).clamp_min(torch.finfo(lab.dtype).tiny)).clamp(0, 1)
-    return values.gather(-1, left).lerp(values.gather(-1, right), part)
+    part = ((wanted * total - low) / (high - low).clamp_min(torch.finfo(lab.dtype).tiny)).clamp(0, 1)
+    found = values.gather(-1, left).lerp(values.gather(-1, right), part)
+    return torch.where(total > 0, found, 0.0 * found)
 
 
 def _importance(regions: Mapping[str, float] | None) -> dict[str, float]:

@@ -125,6 +125,52 @@ def test_quantiles_count_weights_as_numbers_of_pixels():
     assert float(quantiles(values, weights, 4000).max()) <= 5, "a pixel of weight 0 does not count"
 
 
+def test_quantiles_of_an_image_do_not_know_of_the_pixels_that_weigh_in_another():
+    values = torch.tensor([[0.0, 0.1, 1.0], [0.3, 0.2, 0.1], [7.0, 8.0, 9.0]], dtype=torch.float64).view(3, 1, 1, 3)
+    weights = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.5], [0.0, 0.0, 0.0]], dtype=torch.float64).view(3, 1, 1, 3)
+    together = quantiles(values, weights, 4)
+    for i in range(3):
+        assert torch.equal(together[i], quantiles(values[i : i + 1], weights[i : i + 1], 4)[0])
+    assert together[0, 0].tolist() == pytest.approx([0, 0.25, 0.75, 1])
+    assert not together[2].any(), "a region of no weight has no colours"
+
+
+def test_the_gradient_of_quantiles_reaches_no_pixel_of_weight_0():
+    values = torch.rand(2, 1, 1, 9, generator=generator(0, "v"), dtype=torch.float64, requires_grad=True)
+    weights = (torch.rand(2, 1, 1, 9, generator=generator(0, "w"), dtype=torch.float64) > 0.5).double()
+    (gradient,) = torch.autograd.grad((quantiles(values, weights, 16) ** 2).sum(), values)
+    assert not gradient[weights == 0].any() and gradient[weights > 0].all()
+
+
+@pytest.mark.parametrize("by", ["histogram", "statistics"])
+def test_a_region_that_the_reference_does_not_show_keeps_its_own_colours(by, monkeypatch):
+    from facesec_bench.makeup import fitting
+
+    reference, chips = apply(faces(1), read_prompt(PROMPT)), faces(1, seed="c")
+    guide = ReferenceGuidance(reference, by=by, regions={"lids": 1.0})
+    weights = fitting.Fit.weights
+    hidden = [{}]  # sunglasses on the reference: its lids have no weight
+
+    def weighed(fit):
+        found = weights(fit)
+        return {
+            region: w * (hidden[0].get(region, 1.0) if torch.equal(fit.lab, to_lab(reference)) else 1.0)
+            for region, w in found.items()
+        }
+
+    monkeypatch.setattr(fitting.Fit, "weights", weighed)
+    assert float(guide.bind(chips, generator(0))(chips)) > 0.1
+    hidden[0] = {"lids": 0.0}
+    assert float(guide.bind(chips, generator(0))(chips)) < 1e-6
+
+
+def test_a_reference_is_known_by_what_it_shows(tmp_path):
+    chip, other = faces(1), faces(1, seed="b")
+    assert ReferenceGuidance(chip).digest == ReferenceGuidance(chip.clone()).digest
+    assert ReferenceGuidance(chip).digest != ReferenceGuidance(other).digest
+    assert len(ReferenceGuidance(chip).digest) == 64
+
+
 @pytest.mark.parametrize("by", ["histogram", "statistics"])
 def test_shuffling_the_pixels_inside_a_constant_mask_changes_nothing(by):
     reference, chips = faces(1, seed="b"), faces(1, dtype=torch.float64)
