@@ -3,6 +3,7 @@ Recognition", ICLR 2021)."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
@@ -13,6 +14,8 @@ from torch.nn import functional
 
 from attacks.budget import ball
 from attacks.translation import gaussian_kernel, smoothed
+from facesec_bench.asset_cache import read_sidecar, usable
+from facesec_bench.assets import lookup
 from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
@@ -61,7 +64,16 @@ class LowKey:
                 "length above 0, and no negative weight."
             )
         self.eps_255, self.steps, self.step_255, self.weight = eps_255, steps, step_255, weight
+        if net not in ("alex", "vgg"):
+            raise ConfigError(f"LowKey: found net {net!r}, wanted 'alex' or 'vgg'.")
         self.net, self.kernel = net, gaussian_kernel(kernel, sigma)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what LPIPS's weights are made from, the pinned file or the user's own; nothing is loaded for it."""
+        asset = lookup(f"lpips_{self.net}")
+        source = read_sidecar(asset).source_sha256 if usable(asset) else asset.sha256
+        return hashlib.sha256(f"lowkey {asset.converter} {source}".encode()).hexdigest()
 
     @cached_property
     def lpips(self) -> LPIPS:

@@ -128,7 +128,9 @@ def test_it_pays_in_lpips():
         assert (attack.lpips(dear, faces.images) < attack.lpips(free, faces.images)).all()
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"step_255": 0.0}, {"weight": -1.0}, {"kernel": 4}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"step_255": 0.0}, {"weight": -1.0}, {"kernel": 4}, {"net": "squeeze"}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError):
         LowKey(**wrong)

@@ -3,17 +3,27 @@
 import hydra
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from torchvision.utils import save_image
 
+from attacks.lowkey import LowKey
 from experiments.rooms import package_roots
 from experiments.run import build_methods
 from experiments.session import _held_digests
+from facesec_bench.asset_cache import install_converted
+from facesec_bench.asset_download import sha256
+from facesec_bench.assets import lookup
+from facesec_bench.errors import DataError
+from facesec_bench.generators.dcgan import DCGAN
+from facesec_bench.seeds import generator
 
 
-def held(*overrides: str) -> dict[str, str]:
+def held(*overrides: str, methods: str = "clip2protect,pgd") -> dict[str, str]:
     conf = package_roots()["experiments"] / "conf"
     with hydra.initialize_config_dir(str(conf), version_base="1.3"):
-        config = hydra.compose("config", ["evasion=[clip2protect,pgd]", *overrides])
+        config = hydra.compose("config", [f"evasion=[{methods}]", *overrides])
     return _held_digests(build_methods(OmegaConf.create(config)), "methods")
 
 
@@ -33,3 +43,44 @@ def test_weights_and_files_of_a_method_count_by_what_is_in_them_and_not_by_their
 @pytest.mark.assets("dcgan", "lpips_alex")
 def test_a_method_without_files_adds_nothing():
     assert all(".clip2protect." in place for place in held())
+
+
+@pytest.mark.assets("dcgan", "lpips_alex", "yunet")
+def test_another_photo_under_the_same_name_is_another_makeup_by_example(tmp_path):
+    file, place = tmp_path / "makeup.png", "methods.evasion.clip2protect.guidance"
+    chosen = ("guidance@evasion.clip2protect.guidance=reference", f"evasion.clip2protect.guidance.photo={file}")
+    found = []
+    for seed in range(40):  # of the generated faces, the first two that the detector finds
+        try:
+            save_image(generated(seed), file)
+            found.append(held(*chosen)[place])
+        except InstantiationException as nobody:
+            assert isinstance(nobody.__cause__, DataError)
+        if len(found) == 2:
+            break
+    assert len(set(found)) == 2 and held(*chosen)[place] == found[1]
+
+
+def generated(seed: int) -> torch.Tensor:
+    latent = torch.randn(1, 100, generator=generator(seed, "face"))
+    with torch.no_grad():
+        face = DCGAN().eval().generate(latent)
+    return torch.nn.functional.interpolate(face, size=(192, 192), mode="bicubic").clamp(0, 1)
+
+
+def test_lowkeys_lpips_counts_by_its_net_and_by_the_users_own_file_and_is_not_loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACESEC_CACHE", str(tmp_path))
+    monkeypatch.setenv("FACESEC_OFFLINE", "1")
+    alex, vgg = (held(f"evasion.lowkey.net={net}", methods="lowkey") for net in ("alex", "vgg"))
+    assert set(alex) == set(vgg) == {"methods.evasion.lowkey"} and alex != vgg
+    own = tmp_path / "own.safetensors"
+    save_file({"a": torch.zeros(1)}, own)
+    install_converted(lookup("lpips_alex"), own, sha256(own))
+    assert held("evasion.lowkey.net=alex", methods="lowkey") not in (alex, vgg)
+
+
+@pytest.mark.assets("lpips_alex")
+def test_lowkeys_digest_is_the_same_whether_or_not_the_weights_were_there(tmp_path, monkeypatch):
+    there = LowKey().digest
+    monkeypatch.setenv("FACESEC_CACHE", str(tmp_path))
+    assert LowKey().digest == there
