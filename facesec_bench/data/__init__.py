@@ -25,6 +25,18 @@ class Skipped(NamedTuple):
     used: bool
 
 
+class Drawn(NamedTuple):
+    """Where generated people come from: two sets alike in both show the same ones, however many photos each takes.
+
+    Attributes:
+        generator: digest of its weights.
+        seed: of the stream of people, from which every set takes the first.
+    """
+
+    generator: str
+    seed: int
+
+
 @dataclass(frozen=True)
 class Dataset:
     """What a loader returns.
@@ -35,6 +47,7 @@ class Dataset:
         splits: role of each key ("calibration" or "attack") as given by the user's file, one role to an identity; empty
             if none was given.
         pairs: verification pairs given with the data (key, key, same person); empty means all pairs.
+        drawn: for faces from a generator, whose they are; None for photos.
     """
 
     name: str
@@ -45,6 +58,7 @@ class Dataset:
     splits: dict[str, str]
     pairs: tuple[tuple[str, str, bool], ...] = ()
     note: str = ""
+    drawn: Drawn | None = None
 
 
 Loader = Callable[[], Dataset]

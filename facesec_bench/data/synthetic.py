@@ -20,7 +20,7 @@ from torch import Tensor
 
 from facesec_bench import assets, seeds
 from facesec_bench.asset_cache import cache_folder
-from facesec_bench.data import Dataset, align, detection, nuisance
+from facesec_bench.data import Dataset, Drawn, align, detection, nuisance
 from facesec_bench.data.align import make_chip, misfit
 from facesec_bench.data.assemble import digest, to_faces
 from facesec_bench.data.chips import code_version
@@ -111,6 +111,7 @@ class Synthetic:
             splits={},
             note="Faces from a generator (DCGAN), chosen with SFace, so SFace's clean figures on them are optimistic. "
             "SFace cut the identities apart, so thresholds and rates of SFace on them are biased too. " + story,
+            drawn=Drawn(assets.digest("dcgan"), self.seed),
         )
 
     def _fingerprint(self) -> str:

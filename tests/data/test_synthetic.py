@@ -55,7 +55,19 @@ def test_the_same_seed_gives_the_same_bits_and_sface_tells_the_people_apart() ->
 
 @pytest.mark.assets("dcgan", "sface", "yunet")
 def test_another_seed_gives_other_people() -> None:
-    assert small(1)().digest != small(0)().digest
+    one, other = small(0)(), small(1)()
+    assert one.digest != other.digest and one.drawn != other.drawn
+
+
+@pytest.mark.assets("dcgan", "sface", "yunet")
+def test_a_larger_set_of_one_seed_begins_with_the_same_people_and_says_so() -> None:
+    from facesec_bench.generators.dcgan import DCGAN
+
+    few, more = small()(), Synthetic(YuNet(score_threshold=0.85, min_side=192), identities=5, per_identity=3)()
+    assert few.drawn == more.drawn and few.digest != more.digest
+    assert few.drawn is not None and (few.drawn.generator, few.drawn.seed) == (DCGAN().digest, 0)
+    assert torch.equal(few.faces.images[0], more.faces.images[0])  # yet most of their photos differ
+    assert not torch.equal(few.faces.images[2], more.faces.images[3])
 
 
 def test_contradictory_thresholds_are_refused(tmp_path: Path) -> None:
