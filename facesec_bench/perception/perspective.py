@@ -8,21 +8,24 @@ from torch.nn import functional
 
 
 def perspective(images: Tensor, corners: Tensor) -> Tensor:
-    """(B, 3, H, W) seen in perspective: its corners go where `corners` says, what is beyond is black. Differentiable.
+    """(B, 3, H, W) seen in perspective: its corners go where `corners` says, what is beyond is black. Differentiable
+    in the images.
 
     Args:
         corners: (4, 2) of (x, y) in [-1, 1]: where the top left, top right, bottom right and bottom left corner of the
             image land; (-1, -1) is the top left corner itself.
     """
-    square = corners.new_tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
-    back = _homography(corners.double(), square)
+    # In float64 on the CPU: some devices (MPS) have none, and only the grid, once made, need go there.
+    corners = corners.detach().cpu().double()
+    square = corners.new_tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    back = _homography(corners, square)
     height, width = images.shape[-2:]
-    y, x = ((2 * torch.arange(n, dtype=torch.float64, device=corners.device) + 1) / n - 1 for n in (height, width))
+    y, x = ((2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1 for n in (height, width))
     grid = torch.stack(
         [x.expand(height, width), y[:, None].expand(height, width), torch.ones_like(x).expand(height, width)], -1
     )
     seen = grid @ back.T
-    places = (seen[..., :2] / seen[..., 2:]).to(images)
+    places = (seen[..., :2] / seen[..., 2:]).to(images.dtype).to(images.device)
     return functional.grid_sample(images, places.expand(len(images), -1, -1, -1), align_corners=False)
 
 
@@ -45,4 +48,4 @@ def random_perspective(images: Tensor, rng: torch.Generator, distortion: float =
     """
     square = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     inwards = torch.rand(4, 2, generator=rng, device=rng.device).cpu()
-    return perspective(images, (square * (1 - distortion * inwards)).to(images.device))
+    return perspective(images, square * (1 - distortion * inwards))

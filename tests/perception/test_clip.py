@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import functional as torchvision
 
 from facesec_bench.errors import AssetError, ConfigError, MissingPackageError
@@ -94,6 +95,25 @@ def test_a_random_perspective_is_drawn_by_its_generator_alike_for_all_images_and
     assert torch.allclose(random_perspective(images, generator(1), 0.0), images, atol=1e-5)
     (gradient,) = torch.autograd.grad(first.sum(), images)
     assert gradient.flatten(1).abs().sum(1).min() > 0
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device without float64, as MPS is one: "meta" stands in for it."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(part, torch.Tensor) and part.dtype == torch.float64:
+                assert part.device.type == "cpu", f"{func} made float64 on {part.device}"
+        return result
+
+
+def test_a_perspective_asks_no_float64_of_the_images_device():
+    images = torch.rand(2, 3, 8, 8, device="meta")
+    with NoFloat64():
+        seen = random_perspective(images, generator(0))
+        assert perspective(images, SQUARE).shape == seen.shape
+    assert seen.device.type == "meta" and seen.dtype == torch.float32
 
 
 class Words:
