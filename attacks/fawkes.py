@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.budget import ball
+from attacks.enrolled import enrolled
 from attacks.translation import gaussian_kernel
 from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
@@ -88,8 +89,7 @@ def farthest(faces: Faces, aim: Aim, surrogates: Sequence[FRTarget]) -> Aim:
         raise ConfigError("Fawkes moves towards another person: name a surrogate and enrol at least two people.")
 
     def similarity(surrogate: FRTarget) -> Tensor:
-        photos, gallery = surrogate.embed(faces.images), surrogate.embed(aim.gallery.images)
-        return functional.normalize(photos, dim=1) @ functional.normalize(gallery, dim=1).T
+        return functional.normalize(surrogate.embed(faces.images), dim=1) @ enrolled(surrogate, aim.gallery).T
 
     mean = torch.stack([similarity(surrogate) for surrogate in surrogates]).mean(0)
     chosen = mean.masked_fill(~other, torch.inf).argmin(1)

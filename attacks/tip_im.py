@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from attacks.budget import ball
 from attacks.diversity import diverse
+from attacks.enrolled import enrolled
 from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget, Space
@@ -148,7 +149,7 @@ def _sides(faces: Faces, aim: Aim, surrogates: Sequence[FRTarget], k: int) -> li
     reference = [functional.normalize(s.embed(aim.references), dim=1) for s in surrogates]
     if aim.kind == "impersonate":
         return [Side(s.embed, c, r[:, None]) for s, c, r in zip(surrogates, clean, reference, strict=True)]
-    gallery = [functional.normalize(s.embed(aim.gallery.images), dim=1) for s in surrogates]
+    gallery = [enrolled(s, aim.gallery) for s in surrogates]
     other = aim.gallery.identities[None, :] != aim.labels[:, None]
     k = min(k, int(other.sum(1).min()) if len(other) else k)
     if k < 1:
