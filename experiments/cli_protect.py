@@ -60,7 +60,7 @@ def protect(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="any other setting, as for `facesec run`")
     ] = None,
     far: Annotated[float | None, typer.Option(help="false accept rate of the thresholds (configured: 0.01)")] = None,
-    exif: Annotated[Exif, typer.Option(help="metadata; hidden copies of the face are dropped either way")] = Exif.keep,
+    exif: Annotated[Exif, typer.Option(help="metadata; previews of the face are dropped either way")] = Exif.keep,
     quality: Annotated[int, typer.Option(min=1, max=100, help="of JPEG and lossy WebP")] = 95,
     kind: Annotated[Kind, typer.Option("--format", help="the photo's own format, or PNG")] = Kind.keep,
     force: Annotated[bool, typer.Option("--force", help="replace earlier outputs (never inputs)")] = False,

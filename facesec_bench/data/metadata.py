@@ -1,7 +1,8 @@
-"""What a photo file carries beside its pixels, less every copy of the photo that hides in it.
+"""What a photo file carries beside its pixels, less the copies of the photo that hide in it.
 
 A camera or an editor leaves small versions of the photo in the EXIF thumbnail, in the maker's note, in XMP and in text
-chunks. They show the face as it was, so they never go into a protected file.
+chunks. They show the face as it was, so they do not go into a protected file; what counts as one is in
+`hidden_picture`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
+from facesec_bench.data.hidden_picture import LONGEST, holds_picture, shows_picture
+
 ORIENTATION = 0x0112
-_PICTURE = (b"\xff\xd8\xff", b"/9j/", b"\x89PNG\r\n", b"iVBORw0KGgo", b"GImage:Data", b"xmpGImg:image")
 _INNER = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _RAW_PROFILE = "raw profile type"  # ImageMagick's EXIF, XMP and Photoshop blocks as text
 _XMP_KEY = "XML:com.adobe.xmp"
@@ -58,12 +60,6 @@ class Metadata:
         return info
 
 
-def holds_picture(content: bytes | str) -> bool:
-    """Whether the beginning of a JPEG or PNG, plain or in base64, or a known name for one stands in a block."""
-    raw = content.encode("utf-8", "replace") if isinstance(content, str) else content
-    return any(mark in raw for mark in _PICTURE)
-
-
 def gather(image: Image.Image, orientation: int) -> Metadata:
     """The metadata of an opened and loaded image.
 
@@ -75,7 +71,7 @@ def gather(image: Image.Image, orientation: int) -> Metadata:
     xmp = info.get("xmp") or info.get(_XMP_KEY) or b""
     xmp = xmp.encode("utf-8") if isinstance(xmp, str) else bytes(xmp)
     if holds_picture(xmp) or b"HasExtendedXMP" in xmp:
-        notes.append("XMP dropped: it holds, or points to, another picture of the face")
+        notes.append("XMP dropped: it holds, or points to, what may be another picture of the face")
         xmp = b""
     exif = b""
     if image.format == "TIFF":
@@ -83,12 +79,15 @@ def gather(image: Image.Image, orientation: int) -> Metadata:
     else:
         exif = _exif(image, orientation, notes)
     comment = info.get("comment", b"")
+    if not isinstance(comment, bytes) or holds_picture(comment):
+        notes.append("the comment was dropped: it may hold another picture of the face")
+        comment = b""
     return Metadata(
         exif=exif,
         xmp=xmp.rstrip(b"\0"),
         icc=info.get("icc_profile") or b"",
         texts=_texts(image, notes),
-        comment=comment if isinstance(comment, bytes) and not holds_picture(comment) else b"",
+        comment=comment,
         dpi=info.get("dpi"),
         colour=_colour(info) if image.format == "PNG" else (),
         located=_located(exif, xmp),
@@ -104,9 +103,9 @@ def _exif(image: Image.Image, orientation: int, notes: list[str]) -> bytes:
         maker = inner.pop(ExifTags.IFD.MakerNote, None) is not None
         if ExifTags.IFD.Interop in inner:  # its number is a place in the old block
             inner[ExifTags.IFD.Interop] = dict(found.get_ifd(ExifTags.IFD.Interop))
-        fresh = _clean({k: v for k, v in found.items() if k not in _INNER})
+        fresh = _clean({k: v for k, v in found.items() if k not in _INNER}, notes)
         blocks = {ExifTags.IFD.Exif: inner, ExifTags.IFD.GPSInfo: dict(found.get_ifd(ExifTags.IFD.GPSInfo))}
-        fresh.update({tag: cleaned for tag, part in blocks.items() if (cleaned := _clean(part))})
+        fresh.update({tag: cleaned for tag, part in blocks.items() if (cleaned := _clean(part, notes))})
         if orientation != 1 or ORIENTATION in fresh:
             fresh[ORIENTATION] = orientation
         block = _block(fresh) if fresh else b""
@@ -117,7 +116,7 @@ def _exif(image: Image.Image, orientation: int, notes: list[str]) -> bytes:
         notes.append("the thumbnail inside the EXIF was dropped: it shows the face unprotected")
     if maker:
         notes.append("the camera maker's note inside the EXIF was dropped: it may hold a preview of the face")
-    if holds_picture(block):
+    if shows_picture(block):
         notes.append("EXIF dropped: another picture is hidden in it")
         return _only_orientation(orientation)
     return block
@@ -130,9 +129,29 @@ def _located(exif: bytes, xmp: bytes) -> bool:
     return ExifTags.GPS.GPSLatitude in block.get_ifd(ExifTags.IFD.GPSInfo) or b"GPSLatitude" in xmp
 
 
-def _clean(part: dict[int, Any]) -> dict[int, Any]:
-    """The entries of an EXIF directory that hold no picture."""
-    return {k: v for k, v in part.items() if not (isinstance(v, bytes | str) and holds_picture(v))}
+def _clean(part: dict[int, Any], notes: list[str]) -> dict[int, Any]:
+    """The entries of an EXIF directory that hold no picture, nor data that only its maker can read."""
+    kept = {}
+    for tag, value in part.items():
+        if _opaque(value):
+            name = ExifTags.TAGS.get(tag, f"{tag:#06x}")
+            notes.append(f"the entry {name} of the EXIF was dropped: it may hold another picture of the face")
+        else:
+            kept[tag] = value
+    return kept
+
+
+def _opaque(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_opaque(part) for part in value.values())
+    if not isinstance(value, bytes | str):
+        return isinstance(value, tuple) and len(value) > LONGEST
+    if isinstance(value, bytes) and len(value) > LONGEST:
+        try:
+            value.replace(b"\0", b"").decode("utf-8")
+        except UnicodeDecodeError:
+            return True
+    return holds_picture(value)
 
 
 def _block(entries: dict[int, Any]) -> bytes:

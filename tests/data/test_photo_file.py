@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin
 
-from facesec_bench.data.metadata import holds_picture
+from facesec_bench.data.hidden_picture import shows_picture
 from facesec_bench.data.photo_file import encode, open_photo
 from facesec_bench.data.read import LeftOut, decode
 
@@ -185,7 +185,7 @@ def test_previews_in_the_makers_note_xmp_and_text_never_survive():
     text.add_itxt("XML:com.adobe.xmp", "<xmpGImg:image>a small picture</xmpGImg:image>")
     photo = open_photo(saved(Image.fromarray(RGB), "PNG", exif=exif, pnginfo=text))
     assert b"a small picture" not in encode(photo, photo.pixels)
-    assert len(photo.notes) == 4 and not holds_picture(photo.metadata.exif)
+    assert len(photo.notes) == 5 and not shows_picture(photo.metadata.exif)
 
 
 def test_pictures_behind_a_jpeg_are_dropped_and_this_is_said():
