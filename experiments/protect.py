@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ LEAST_EYES_PX = 16.0
 """Faces with less between the eyes are left alone: one photo pixel then stands for over three of the chip on which a
 cloak is made, and what a recogniser would see of it is mostly lost."""
 ITSELF = "this photo, unprotected"
+NOT_JUDGED = "written, but not judged: the run broke off before any recogniser had looked at the file"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class PhotoResult:
         written: the file, or None where there is none; `refused` then says why.
         reason: a short fixed word of a refusal, as in skipped.csv.
         notes: what was done to the file beside the faces, in words.
+        judged: False where it was written and nobody has looked at it since: `faces` is then empty.
     """
 
     source: str
@@ -106,14 +109,22 @@ class PhotoResult:
     refused: str = ""
     notes: tuple[str, ...] = ()
     faces: tuple[FaceResult, ...] = ()
+    judged: bool = True
 
 
 @dataclass(frozen=True)
 class OtherPhoto:
-    """Another photo of the person, or one of the person to be taken for: its file's name and its (3, 224, 224) chip."""
+    """Another photo of the person, or one of the person to be taken for.
+
+    Attributes:
+        name: what it is called in the output.
+        chip: (3, 224, 224), its largest face.
+        digest: sha256 of its file, by which a photo is known as itself; empty if there is none.
+    """
 
     name: str
     chip: Tensor
+    digest: str = ""
 
 
 @dataclass
@@ -137,7 +148,7 @@ class Protector:
         judges: recognisers; those not held out are the surrogates on which the method crafts.
         people: strangers, one photo each, for methods that want decoys.
         references: other photos of the person; the first one is shown to the method, all judge. Without one the method
-            is shown the photo itself.
+            is shown the photo itself. A reference that is the photo itself, under whatever name, is left out.
         victim: the person to be taken for; None to dodge.
         exif, quality, kind: as `photo_file.encode` and `photo_file.open_photo` take them.
     """
@@ -163,40 +174,56 @@ class Protector:
         self.kind: Literal["keep", "png"] = kind
         self.quality, self.seed, self.device = quality, seed, device
 
-    def __call__(self, job: Job) -> PhotoResult:
-        """Protect one photo. What is wrong with the photo is in the result; what is wrong with the method is raised."""
+    def __call__(self, job: Job, keep: Callable[[PhotoResult], None] = lambda result: None) -> PhotoResult:
+        """Protect one photo. What is wrong with the photo is in the result; what is wrong with the method is raised.
+
+        Args:
+            keep: told of the photo once it is written and before it is judged, so that it is known should that fail.
+        """
         try:
-            photo, found = _opened(job, self.finder, self.kind)
+            photo, found, digest = _opened(job, self.finder, self.kind)
+            if self.victim is not None and self.victim.digest == digest:
+                raise LeftOut("unsupported", "it is the very photo given with --as, of the person to be taken for")
         except LeftOut as refusal:
             return _refused(job, refusal)
-        self._attribute([one for one in found if one.large])
+        references = [one for one in self.references if one.digest != digest]
+        self._attribute([one for one in found if one.large], references)
         pixels = photo.pixels
         for number, one in enumerate(found):
             if one.large:
                 pixels = self._cloaked(pixels, one, f"{job.name}#{number}")
+        notes = self._notes(photo, found, references)
         write(job.target, encode(photo, pixels, quality=self.quality, exif=self.exif))
-        notes = photo.notes
-        if self.exif == "drop":
-            notes = (*notes, "EXIF (with the place), XMP and text dropped")
-        elif photo.metadata.located:
-            notes = (*notes, "its metadata still say where it was taken; --exif drop takes that out")
-        if not is_lossless(photo):
-            notes = (*notes, f"compressed anew at quality {self.quality}: pixels beside the faces change a little too")
-        large = [one.face.landmarks for one in found if one.large]
-        if any(overlap(a, b) for i, a in enumerate(large) for b in large[:i]):
-            notes = (*notes, "faces overlap: each was cloaked upon the ones to its left, and all judged at the end")
+        keep(PhotoResult(job.name, str(job.target), notes=(*notes, NOT_JUDGED), judged=False))
         seen = decode(read_content(job.target)).pixels
         faces = tuple(self._result(one, seen) for one in found)
         return PhotoResult(job.name, str(job.target), notes=notes, faces=faces)
 
-    def _attribute(self, found: list[_Found]) -> None:
+    def _notes(self, photo: PhotoFile, found: list[_Found], references: list[OtherPhoto]) -> tuple[str, ...]:
+        """What is done to the file beside the faces, and to the references, in words."""
+        notes = list(photo.notes)
+        if self.exif == "drop":
+            notes.append("EXIF (with the place), XMP and text dropped")
+        elif photo.metadata.located:
+            notes.append("its metadata still say where it was taken; --exif drop takes that out")
+        if not is_lossless(photo):
+            notes.append(f"compressed anew at quality {self.quality}: pixels beside the faces change a little too")
+        large = [one.face.landmarks for one in found if one.large]
+        if any(overlap(a, b) for i, a in enumerate(large) for b in large[:i]):
+            notes.append("faces overlap: each was cloaked upon the ones to its left, and all judged at the end")
+        for one in self.references:
+            if not any(one is other for other in references):
+                notes.append(f"the reference {one.name} is this very photo, so it is left out here")
+        return tuple(notes)
+
+    def _attribute(self, found: list[_Found], references: list[OtherPhoto]) -> None:
         """Give each reference to the face it shows: to the only one as the user says, else to the most similar one, if
         any recogniser takes the two for one person."""
         if len(found) < 2:
             for one in found:
-                one.references = list(self.references)
+                one.references = references
             return
-        for reference in self.references:
+        for reference in references:
             margins = torch.stack(
                 [
                     judge.embed(_batch(*(one.chip for one in found))) @ judge.embed(reference.chip[None])[0]
@@ -252,24 +279,22 @@ class Protector:
         return FaceResult(box, eyes, "", again is not None, rms, one.seconds, comparisons)
 
     def _compare(self, judge: Judge, one: _Found, chip: NDArray[np.uint8]) -> list[Comparison]:
-        shown = [(ITSELF, "self", _batch(one.chip)[0]), *((r.name, "self", r.chip) for r in one.references)]
-        if self.victim is not None:
-            shown.insert(0, (self.victim.name, "other", self.victim.chip))
-        crafted = self.victim.name if self.victim else one.references[0].name if one.references else ITSELF
-        faces = judge.embed(_batch(one.chip, chip))
-        cosines = faces @ judge.embed(torch.stack([other for _, _, other in shown])).T
+        itself = OtherPhoto(ITSELF, _batch(one.chip)[0])
+        guide = self.victim or (one.references[0] if one.references else itself)
+        others = [itself, *one.references] if self.victim is None else [self.victim, itself, *one.references]
+        cosines = judge.embed(_batch(one.chip, chip)) @ judge.embed(torch.stack([other.chip for other in others])).T
         return [
             Comparison(
                 judge.name,
                 judge.role,
-                name,
-                "other" if person == "other" else "self",
-                name == crafted and not judge.held_out,
+                other.name,
+                "other" if other is self.victim else "self",
+                other is guide and not judge.held_out,
                 float(cosines[0, i]),
                 float(cosines[1, i]),
                 judge.threshold.value,
             )
-            for i, (name, person, _) in enumerate(shown)
+            for i, other in enumerate(others)
         ]
 
 
@@ -305,19 +330,20 @@ class _TooSmall(LeftOut):
         self.faces = tuple(_too_small(one) for one in found)
 
 
-def _opened(job: Job, finder: EveryFace, kind: Literal["keep", "png"]) -> tuple[PhotoFile, list[_Found]]:
-    """The photo and its faces, one of them at least large enough.
+def _opened(job: Job, finder: EveryFace, kind: Literal["keep", "png"]) -> tuple[PhotoFile, list[_Found], str]:
+    """The photo, its faces, one of them at least large enough, and the sha256 of its file.
 
     Raises:
         LeftOut: the photo cannot be read or kept, or has no such face.
     """
-    photo = open_photo(read_content(job.source), kind)
+    content = read_content(job.source)
+    photo = open_photo(content, kind)
     found = [_Found(face, make_chip(photo.pixels, face.landmarks)) for face in finder.find(photo.pixels)]
     if not found:
         raise LeftOut("no_face", "nothing in it looks like a face to the detector; nothing was written")
     if not any(one.large for one in found):
         raise _TooSmall(found)
-    return photo, found
+    return photo, found, hashlib.sha256(content).hexdigest()
 
 
 def _refused(job: Job, refusal: LeftOut) -> PhotoResult:
@@ -336,21 +362,26 @@ def _too_small(one: _Found) -> FaceResult:
     return FaceResult(box, eyes, left_alone=f"too small: {eyes:.0f} px between the eyes, wanted {LEAST_EYES_PX:.0f}")
 
 
-def other_photo(path: Path, finder: EveryFace) -> OtherPhoto:
-    """The chip of the largest face in a photo.
+def other_photo(path: Path, finder: EveryFace, name: str = "") -> OtherPhoto:
+    """A photo by its largest face.
+
+    Args:
+        name: what it is to be called; by default as its file.
 
     Raises:
         DataError: the photo cannot be read, or shows no face.
     """
     try:
-        pixels = decode(read_content(path)).pixels
+        content = read_content(path)
+        pixels = decode(content).pixels
     except LeftOut as refusal:
         raise DataError(f"{path}: {refusal}; wanted a photo of one person's face.") from refusal
     faces = finder.find(pixels)
     if not faces:
         raise DataError(f"{path}: found no face, wanted a photo of one person's face; take a clearer one.")
     largest = max(faces, key=lambda face: face.box[2] * face.box[3])
-    return OtherPhoto(path.name, _batch(make_chip(pixels, largest.landmarks))[0])
+    chip = _batch(make_chip(pixels, largest.landmarks))[0]
+    return OtherPhoto(name or path.name, chip, hashlib.sha256(content).hexdigest())
 
 
 def _batch(*chips: NDArray[np.uint8]) -> Tensor:

@@ -33,6 +33,9 @@ EMBEDDING_CODE = (
 """The code of the kernel that decides a threshold measured here: how a chip is cut and drawn, what a recogniser makes
 of it, which pairs count. A release that leaves it alone finds what an earlier one measured."""
 
+MADE_UP = "synthetic"
+"""The name of the data set of faces that this project generates."""
+
 
 def embedding_code(kernel: Path) -> str:
     """sha256 over EMBEDDING_CODE in the folder of the kernel."""
@@ -96,8 +99,10 @@ def threshold_of(
     *,
     only: bool = False,
 ) -> Threshold:
-    """The target's best stored calibration at `far`: real photos before made ones, then more pairs. Without one, the
-    pairs of `people` are measured and stored.
+    """The target's best stored calibration at `far`: photos that somebody brought before this project's made-up people,
+    then more pairs. Without one, the pairs of `people` are measured and stored.
+
+    A calibration names its data and does not say whether the faces brought are real; so neither does this.
 
     Args:
         stores: all are searched; the first is written to.
@@ -108,8 +113,11 @@ def threshold_of(
     """
     known = [found for store in stores for found in _stored(target, store, far, people() if only else None)]
     if known:
-        best = max(known, key=lambda c: (c.data != "synthetic", c.n_impostor))
-        return _at(best, far, f"measured by an earlier run on {best.data}")
+        best = max(known, key=lambda c: (c.data != MADE_UP, c.n_impostor))
+        what = (
+            "" if best.data == MADE_UP else ", photos that were brought; whether their faces are real is not recorded"
+        )
+        return _at(best, far, f"measured by an earlier run on {best.data}{what}")
     dataset = people()
     embeddings = embed_all(target, dataset.faces.images, device=device, label=f"calibrating {target.name}")
     found = calibrate(target, dataset, embeddings, [far])

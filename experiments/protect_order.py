@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +35,7 @@ from facesec_bench.protocols.calibration import CalibrationStore
 STRONG = ("sface", "dlib_resnet", "mobilefacenet")
 """Held out by default: those that are no surrogates and whose weights are in the cache. A weak recogniser would make
 any cloak look good."""
-STRENGTHS = ("eps_255", "rms_255", "shade_255", "reach", "strength")
+STRENGTHS = ("eps_255", "rms_255", "shade_255", "reach")
 """What --strength sets: the first of these that a method has."""
 CROWDS = ((100, 2), (100, 10))
 """Made-up people and photos of each on which thresholds are measured where none is stored: the first that has enough
@@ -86,8 +87,9 @@ def protect(order: Order, console: Console) -> int:
     settings = method_settings(config, order)
     method = _built(order, lambda: hydra.utils.instantiate(settings, _convert_="all"))
     finder = EveryFace()
-    references = [other_photo(path, finder) for path in order.references]
-    victim = None if order.victim is None else other_photo(order.victim, finder)
+    called = _called(others)
+    references = [other_photo(path, finder, called[path]) for path in order.references]
+    victim = None if order.victim is None else other_photo(order.victim, finder, called[order.victim])
     judges: list[Judge] = []
     results = _unfit(order, jobs, finder, console)
     fit = [job for job in jobs if job not in results]
@@ -110,8 +112,11 @@ def protect(order: Order, console: Console) -> int:
                 device=pick_device(order.device),
             )
             for job in fit:
-                results[job] = protector(job)
-                say_photo(console, results[job])
+                try:
+                    results[job] = protector(job, keep=partial(results.__setitem__, job))
+                finally:
+                    if job in results:
+                        say_photo(console, results[job])
     finally:  # what was written stays known, also when a later photo broke the run off
         found = [results[job] for job in jobs if job in results]
         if any(result.written for result in found):  # a report alone would only stand in the way of the next try
@@ -122,6 +127,12 @@ def protect(order: Order, console: Console) -> int:
     where = f"Report: {order.out / REPORT}" if any(result.written for result in found) else "Nothing was written."
     console.print(where, markup=False, highlight=False, soft_wrap=True)
     return sum(_failed(result, alone=len(found) == 1) for result in found)
+
+
+def _called(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each photo is called in the output: its file's name, or its path where two different ones share that."""
+    names = [path.name for path in dict.fromkeys(paths)]
+    return {path: path.name if names.count(path.name) == 1 else path.as_posix() for path in paths}
 
 
 def _failed(result: PhotoResult, *, alone: bool) -> bool:

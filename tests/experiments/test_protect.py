@@ -13,15 +13,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import ExifTags, Image
 from rich.console import Console
 from typer.testing import CliRunner
 
 import facesec_bench
 from conftest import made_up_faces
+from experiments.catalogue import CONF
 from experiments.protect import ITSELF, LEAST_EYES_PX, OtherPhoto, Protector, other_photo, unfit
 from experiments.protect_judges import EMBEDDING_CODE, Judge, Threshold, embedding_code, threshold_of
-from experiments.protect_order import FALSE_ACCEPTS, Order, configured, crowd, method_settings
+from experiments.protect_order import FALSE_ACCEPTS, STRENGTHS, Order, _called, configured, crowd, method_settings
 from experiments.protect_plan import Job, plan
 from experiments.protect_words import say_photo, verdicts
 from facesec_bench.data import Dataset
@@ -140,6 +142,35 @@ def test_a_lone_photo_is_its_own_reference_and_a_given_one_takes_its_place(portr
     assert [c.against for c in result.faces[0].comparisons] == 2 * [ITSELF, "other.png"]
     assert [c.crafted_on for c in result.faces[0].comparisons] == [False, True, False, False]
     assert len(guided.aims[0].gallery) == 3, "the person and two strangers, for methods that want decoys"
+
+
+@faces_needed
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_reference_that_is_the_photo_itself_is_left_out_with_a_word(portraits, tmp_path, copied):
+    method, finder, task = Darker(), EveryFace(), job(tmp_path, framed(portraits[:1]))
+    same = tmp_path / "in" / "copy.png" if copied else task.source
+    if copied:
+        shutil.copyfile(task.source, same)
+    other = OtherPhoto("other.png", made_up_faces(1, 1).images[0], "0" * 64)
+    result = protector(method, references=[other_photo(same, finder), other])(task)
+    assert [c.against for c in result.faces[0].comparisons] == 2 * [ITSELF, "other.png"]
+    assert torch.equal(method.aims[0].references[0], other.chip), "the next reference guides"
+    assert any(same.name in note and "this very photo" in note for note in result.notes)
+    refused = protector(victim=other_photo(same, finder))(task)
+    assert refused.written is None and "--as" in refused.refused
+
+
+@faces_needed
+def test_only_the_photo_shown_is_marked_also_where_another_has_its_name(portraits, tmp_path):
+    images = made_up_faces(2, 1).images
+    references = [OtherPhoto("me.jpg", images[0]), OtherPhoto("me.jpg", images[1])]
+    result = protector(references=references)(job(tmp_path, framed(portraits[:1])))
+    assert [c.crafted_on for c in result.faces[0].comparisons] == [False, True, False, False, False, False]
+
+
+def test_photos_of_one_name_are_told_apart_by_their_paths():
+    paths = [Path("a/me.jpg"), Path("b/me.jpg"), Path("b/you.jpg"), Path("b/you.jpg")]
+    assert list(_called(paths).values()) == ["a/me.jpg", "b/me.jpg", "you.jpg"]
 
 
 @faces_needed
@@ -289,7 +320,7 @@ def made_up_dataset(name, identities, seed=0):
     return Dataset(name, faces, (), f"{name}:{seed}", "none", {})
 
 
-def test_a_stored_calibration_is_used_real_photos_first_and_only_of_this_code(tmp_path):
+def test_a_stored_calibration_is_used_photos_that_were_brought_first_and_only_of_this_code(tmp_path):
     toy, own, runs = ToyTarget(), CalibrationStore(tmp_path / "own", "now"), CalibrationStore(tmp_path / "runs", "now")
     made, real = made_up_dataset("synthetic", 10), made_up_dataset("lfw", 9, seed=1)
 
@@ -301,6 +332,7 @@ def test_a_stored_calibration_is_used_real_photos_first_and_only_of_this_code(tm
         store.save(found, toy, dataset, [0.1, 0.05])
     threshold = threshold_of(toy, [own, runs], 0.05, never)
     assert (threshold.data, threshold.value) == ("lfw", found.threshold(0.05)) and "earlier run" in threshold.source
+    assert "not recorded" in threshold.source, "nothing in a calibration says that faces are real"
     later = [CalibrationStore(store.folder, code="later") for store in (own, runs)]
     fresh = threshold_of(toy, later, 0.05, lambda: made)
     assert fresh.data == "synthetic" and "measured now" in fresh.source and fresh.n_impostor == 40 * 39 // 2 - 60
@@ -386,9 +418,14 @@ def test_strength_sets_the_budget_and_other_settings_are_set_as_for_run(tmp_path
         configured(order(tmp_path, overrides=["evasion.pgd.stride=4"]), ["toy"])
 
 
-def test_a_prompt_reaches_the_part_that_is_led_by_words(tmp_path):
-    from omegaconf import OmegaConf
+def test_every_name_of_a_strength_is_one_that_a_method_has():
+    taken = set()
+    for path in (CONF / "evasion").glob("*.yaml"):
+        taken |= set(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    assert set(STRENGTHS) <= taken
 
+
+def test_a_prompt_reaches_the_part_that_is_led_by_words(tmp_path):
     config = OmegaConf.create({"evasion": {"made": {"_target_": "x", "guidance": {"prompt": "a", "weight": 1}}}})
     settings = method_settings(config, order(tmp_path, method="made", prompt="red lipstick"))
     assert settings["guidance"] == {"prompt": "red lipstick", "weight": 1}
@@ -512,10 +549,10 @@ def test_ctrl_c_leaves_whole_photos_and_a_report_that_says_how_many_were_asked_f
         Image.fromarray(framed(portraits[:1])).save(folder / f"{name}.png")
     call = Protector.__call__
 
-    def interrupted(self, task):
+    def interrupted(self, task, keep):
         if task.name == "b.png":
             raise KeyboardInterrupt
-        return call(self, task)
+        return call(self, task, keep)
 
     monkeypatch.setattr(Protector, "__call__", interrupted)
     result = typed(folder, "--out", tmp_path / "out")
@@ -523,6 +560,24 @@ def test_ctrl_c_leaves_whole_photos_and_a_report_that_says_how_many_were_asked_f
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "protect.json"]
     report = json.loads((tmp_path / "out" / "protect.json").read_text())
     assert [photo["source"] for photo in report["photos"]] == ["a.png"] and report["photos_asked_for"] == 2
+
+
+@faces_needed
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (TargetError("a norm of 2"), 1)])
+def test_a_photo_that_was_written_and_then_not_judged_is_in_the_report(
+    portraits, tmp_path, typed, monkeypatch, error, code
+):
+    def breaks(self, one, seen):
+        raise error
+
+    monkeypatch.setattr(Protector, "_result", breaks)
+    photo = tmp_path / "a.png"
+    Image.fromarray(framed(portraits[:1])).save(photo)
+    result = typed(photo, "--out", tmp_path / "out")
+    assert result.exit_code == code and "not judged" in result.stdout
+    (entry,) = json.loads((tmp_path / "out" / "protect.json").read_text())["photos"]
+    assert entry["written"] == str(tmp_path / "out" / "a.png") and (tmp_path / "out" / "a.png").is_file()
+    assert entry["judged"] is False and entry["faces"] == [] and any("not judged" in note for note in entry["notes"])
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "photo.png/out"])
