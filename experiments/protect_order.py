@@ -130,9 +130,14 @@ def protect(order: Order, console: Console) -> int:
 
 
 def _called(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each photo is called in the output: its file's name, or its path where two different ones share that."""
-    names = [path.name for path in dict.fromkeys(paths)]
-    return {path: path.name if names.count(path.name) == 1 else path.as_posix() for path in paths}
+    """What each photo is called in the output: the end of its path, as long as it takes to tell them apart."""
+    names = {}
+    for path in paths:
+        others = [other.parts for other in paths if other != path]
+        lengths = range(1, len(path.parts) + 1)
+        enough = [n for n in lengths if all(other[-n:] != path.parts[-n:] for other in others)]
+        names[path] = "/".join(path.parts[-enough[0] :]) if enough else path.as_posix()
+    return names
 
 
 def _failed(result: PhotoResult, *, alone: bool) -> bool:

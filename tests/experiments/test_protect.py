@@ -168,9 +168,10 @@ def test_only_the_photo_shown_is_marked_also_where_another_has_its_name(portrait
     assert [c.crafted_on for c in result.faces[0].comparisons] == [False, True, False, False, False, False]
 
 
-def test_photos_of_one_name_are_told_apart_by_their_paths():
-    paths = [Path("a/me.jpg"), Path("b/me.jpg"), Path("b/you.jpg"), Path("b/you.jpg")]
+def test_photos_of_one_name_are_told_apart_by_the_folders_above_them():
+    paths = [Path(name) for name in ("/x/a/me.jpg", "/x/b/me.jpg", "b/you.jpg", "b/you.jpg")]
     assert list(_called(paths).values()) == ["a/me.jpg", "b/me.jpg", "you.jpg"]
+    assert _called([Path("me.jpg"), Path("a/me.jpg")]) == {Path("me.jpg"): "me.jpg", Path("a/me.jpg"): "a/me.jpg"}
 
 
 @faces_needed
