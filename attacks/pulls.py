@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attacks.enrolled import enrolled
 from facesec_bench.errors import ConfigError
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
-
-_AT_ONCE = 32
-"""Photos of the gallery that are embedded at once."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def pull_of(
     anchor = reference if aim.kind == "impersonate" else own
     level, others = None, own[:0]
     if decoy or strangers:
-        others = torch.cat([surrogate.embed(part) for part in aim.gallery.images.split(_AT_ONCE)])
+        others = enrolled(surrogate, aim.gallery)
         like = (anchor @ others.T).masked_fill(aim.labels[:, None] == aim.gallery.identities, torch.nan)
         if not bool(like.isfinite().any(1).all()):
             raise ConfigError("clip2protect: found a gallery of one person, wanted others, for decoy or stop.")
