@@ -26,8 +26,8 @@ RULE = (
 )
 NEAREST = (
     "1-NN: a tracker's gallery holds the person's photo and everybody else's; the rate is how often the nearest photo "
-    "to a clean one of the person is somebody else's. It is taken with the photo as it was, with the photo cloaked, "
-    "and with the photo cloaked and the recogniser adapted."
+    "to a clean one of the person is somebody else's. It is taken with the photo as it was and with the photo cloaked; "
+    "where a recogniser adapted, also with both."
 )
 
 _GOALS = {"dodging_psr": "Dodging", "impersonation_psr": "Impersonation"}
@@ -43,7 +43,8 @@ def section(study: Study) -> Section | None:
         return None
     adapted = [words(OPENING), words(RULE)] if found[0].slug != "cloak-gallery" else []
     nearest = [words(NEAREST)] if any(victims(study, rows, (name,)) for name in labels.GALLERY) else []
-    return Section("Recognisers that adapt to cloaks", (*adapted, *nearest, *found))
+    title = "Recognisers that adapt to cloaks" if adapted else "Cloaks in a gallery"
+    return Section(title, (*adapted, *nearest, *found))
 
 
 def verdict(before: Score | None, after: Score | None, clean: Score | None) -> str:
