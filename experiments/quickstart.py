@@ -46,10 +46,13 @@ def quickstart(
     seen = shares(evasion or {}, parts, methods or {})
     known, whole = dict(run.card.methods), _Whole()
     for name, part in parts.items():
-        run.card.methods = dict(known)
+        run.card.methods, told = dict(known), len(run.card.threat_model)
         with run.stage(name):
             outcome = part(run, dataset, targets, **accepted(part, {**offered, "evasion": seen[name]}))
         whole.add(name, outcome, run.card.methods)
+        # Every part has an attacker of its own, and one list holds them all.
+        for first in run.card.threat_model[told : told + 1]:
+            run.card.threat_model[told] = f"{name.capitalize()}. {first}"
     run.card.methods = whole.cards
     run.card.threat_model = list(dict.fromkeys(run.card.threat_model))
     return whole.outcome

@@ -122,6 +122,15 @@ def test_no_table_belongs_to_two_parts(whole, tmp_path):
     assert "\n  mean " not in summary and "2 in turn  painted" in summary
 
 
+def test_the_page_tells_the_parts_apart_in_words_too(whole, tmp_path):
+    told = whole[1].threat_model
+    starts = [i for i, text in enumerate(told) if text.startswith(("Evasion. ", "Cloaking. ", "Watermark. "))]
+    assert [told[i].split(".")[0].lower() for i in starts] == list(PARTS) and starts[0] == 0
+    assert sum(text.startswith("A victim accepts at its own threshold") for text in told) == 2, "each its own"
+    page = build([whole[2]], tmp_path / "out", "t").html.read_text(encoding="utf-8")
+    assert "Cloaks in a gallery</h2>" in page and "Recognisers that adapt" not in page, "none adapted"
+
+
 def test_the_control_that_two_parts_run_is_written_once(whole):
     outcome, told, _ = whole
     rows = [record[:1] + record[2:5] for record in outcome.records]
