@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
-from facesec_bench.protocols import cloaking, fidelity, identification
+from facesec_bench.protocols import cloaking, fidelity
 from facesec_bench.protocols.crafting import Entry, GoalName, as_kept, craft
 from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.protocols.evasion import Evaluation
@@ -56,16 +56,14 @@ class Judge:
             craft(entry, e.faces, e.roles, kind, e.targets, seed=e.seed, batch_size=e.batch_size, device=e.device)
         )
         once = self._quality(entry, kind, kept)  # the pixels are the same whoever judges
-        distorted = {suffix: change(kept, e.seed) for suffix, change in cloaking.DISTORTIONS.items()}
         for victim in entry.victims:
             embedded = self._embed(victim, kept)
             outcome.records += [record._replace(target=victim) for record in once]
             self._verdicts(entry, kind, victim, embedded, outcome)
-            for suffix, images in distorted.items():
-                found = self._success(entry, kind, victim, self._embed(victim, images))
-                outcome.records += cloaking.only_psr(found, kind, f"{MEASURE[kind]}_psr{suffix}")
             if victim == shown:
                 outcome.strips += self._strips(entry, kind, victim, kept, embedded)
+        for suffix in cloaking.DISTORTIONS:
+            self._distorted(entry, kind, suffix, kept, outcome)
         return kept, outcome
 
     @property
@@ -76,6 +74,18 @@ class Judge:
     def _embed(self, victim: str, images: Tensor) -> Tensor:
         e = self.fixed
         return embed_all(e.targets[victim], images, device=e.device, batch_size=e.batch_size)
+
+    def _distorted(self, entry: Entry, kind: GoalName, suffix: str, kept: Tensor, outcome: Outcome) -> None:
+        """All victims look at one distortion, a batch at a time: hundreds of photos have no room for five copies."""
+        e, change = self.fixed, cloaking.DISTORTIONS[suffix]
+        parts: dict[str, list[Tensor]] = {victim: [] for victim in entry.victims}
+        for batch in kept.split(e.batch_size):
+            images = change(batch, e.seed)
+            for victim, seen in parts.items():
+                seen.append(self._embed(victim, images))
+        for victim, seen in parts.items():
+            found = self._success(entry, kind, victim, torch.cat(seen))
+            outcome.records += cloaking.only_psr(found, kind, f"{MEASURE[kind]}_psr{suffix}")
 
     def _success(self, entry: Entry, kind: GoalName, victim: str, embedded: Tensor) -> list[Record]:
         e = self.fixed
@@ -96,7 +106,7 @@ class Judge:
         keys = [f"{kind}:{key}" for key in self.who[0]]
         outcome.records += [
             *self._success(entry, kind, victim, embedded),
-            *identification.judge(e.faces, e.roles, kind, embedded, clean, method=name, victim=victim),
+            *cloaking.identified(e.faces, e.roles, kind, embedded, clean, method=name, victim=victim),
             *cloaking.likeness(embedded, sources, keys, self.who[1], method=name, victim=victim),
         ]
         if kind == "dodge":
@@ -120,6 +130,7 @@ class Judge:
             victim="",
             lpips=e.lpips,
             device=e.device,
+            batch_size=e.batch_size,
         )
         return found + [r._replace(measure=f"lpips_{MEASURE[kind]}") for r in found if r.measure == "lpips"]
 

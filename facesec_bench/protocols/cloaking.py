@@ -18,7 +18,7 @@ from facesec_bench.interfaces import Faces
 from facesec_bench.metrics.identification import ranks
 from facesec_bench.protocols import bits, verification
 from facesec_bench.protocols.crafting import GoalName, as_kept
-from facesec_bench.protocols.identification import RANKS
+from facesec_bench.protocols.identification import RANKS, places, usable_ranks
 from facesec_bench.protocols.roles import Roles
 from facesec_bench.protocols.verification import MEASURE
 from facesec_bench.records import Record
@@ -74,6 +74,27 @@ def only_psr(records: Iterable[Record], kind: GoalName, measure: str) -> list[Re
     return [r._replace(measure=measure) for r in records if r.measure == f"{MEASURE[kind]}_psr"]
 
 
+def identified(
+    faces: Faces, roles: Roles, kind: GoalName, embedded: Tensor, clean: Tensor, *, method: str, victim: str
+) -> list[Record]:
+    """For every source and N "<goal>_psr_rank<N>", in a gallery of one photo a person.
+
+    1 where no photo of the person is among the first N (dodging, the papers' Rank-N-U) or where one of the target is
+    (impersonation, Rank-N-T), else 0. Every source counts, as in Hu et al. and Shamshad et al., also where that was so
+    without a cloak; `identification.judge` leaves those out.
+
+    Args:
+        embedded, clean: as for `success`.
+    """
+    records = []
+    for source, place in zip(roles.sources, places(faces, roles, kind, embedded, clean), strict=True):
+        key, identity = faces.keys[source], faces.names[int(faces.identities[source])]
+        for n in usable_ranks(roles):
+            protected = place > n if kind == "dodge" else place <= n
+            records.append(Record(key, identity, method, victim, f"{MEASURE[kind]}_psr_rank{n}", float(protected)))
+    return records
+
+
 def likeness(
     embedded: Tensor, sources: Tensor, keys: Sequence[str], identities: Sequence[str], *, method: str, victim: str
 ) -> list[Record]:
@@ -91,9 +112,10 @@ def protection(
     """Whether a tracker's gallery of nearest neighbours misses the person: one record a probe, 1 where it does.
 
     One person at a time is the user: the gallery holds their cloaked sources and everybody else's sources as they are,
-    equally many of each; the probes are the user's judging photos, clean. Protected means that the nearest photo of
-    the gallery is somebody else's; a tie protects. Source: the 1-NN evaluation of Radiya-Dixit et al., "Data Poisoning
-    Won't Save You From Facial Recognition", ICLR 2022, with one user at a time as there.
+    as many of each as there are (fewer of a person with few photos); the probes are the user's judging photos, clean.
+    Protected means that the nearest photo of the gallery is somebody else's; a tie protects. Source: the 1-NN
+    evaluation of Radiya-Dixit et al., "Data Poisoning Won't Save You From Facial Recognition", ICLR 2022, with one user
+    at a time as there.
 
     Args:
         cloaked: (S, D) embeddings of what a user puts online, one per source; the clean ones for the baseline.
@@ -131,7 +153,7 @@ def owed(goals: Sequence[GoalName], *, lpips: bool, adaptive: bool) -> tuple[lis
     names = ["psnr", "ssim", "linf_255", "identity_similarity", *(["lpips"] if lpips else [])]
     for kind in goals:
         names += [f"{MEASURE[kind]}_similarity", *(f"{MEASURE[kind]}_psr{d}" for d in ("", *DISTORTIONS))]
-        names += [f"rank{n}_{'untargeted' if kind == 'dodge' else 'targeted'}" for n in RANKS]
+        names += [f"{MEASURE[kind]}_psr_rank{n}" for n in RANKS]
         names += [f"lpips_{MEASURE[kind]}"] if lpips else []
     if "dodge" in goals:
         names += PROTECTION[:2]

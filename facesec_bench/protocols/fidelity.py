@@ -23,25 +23,32 @@ def judge(
     victim: str,
     lpips: Distance | None,
     device: torch.device | str = "cpu",
+    batch_size: int = 16,
 ) -> list[Record]:
     """Per image: "psnr" (dB), "ssim", "linf_255" and, if given, "lpips", of the kept image against its source.
 
     Args:
         kept, sources: (B, 3, H, W) in [0, 1].
+        batch_size: images measured together; changes no number, only the memory it takes.
     """
-    measured = {
-        "psnr": psnr(kept.numpy(), sources.numpy()),
-        "ssim": ssim(kept.numpy(), sources.numpy()),
-        "linf_255": linf_255(kept.numpy(), sources.numpy()),
-    }
+    parts = zip(kept.split(batch_size), sources.split(batch_size), strict=True)
+    found = [_measured(some, of, lpips, device) for some, of in parts]
+    return [
+        Record(key, identity, method, victim, measure, value)
+        for measure in (found[0] if found else ())
+        for key, identity, value in zip(keys, identities, [x for part in found for x in part[measure]], strict=True)
+    ]
+
+
+def _measured(
+    kept: Tensor, sources: Tensor, lpips: Distance | None, device: torch.device | str
+) -> dict[str, list[float]]:
+    pair = kept.numpy(), sources.numpy()
+    measured = {"psnr": psnr(*pair), "ssim": ssim(*pair), "linf_255": linf_255(*pair)}
     if lpips is not None:
         with torch.no_grad():
             measured["lpips"] = lpips(kept.to(device), sources.to(device)).cpu().numpy()
-    return [
-        Record(key, identity, method, victim, measure, float(values[i]))
-        for measure, values in measured.items()
-        for i, (key, identity) in enumerate(zip(keys, identities, strict=True))
-    ]
+    return {measure: [float(x) for x in values] for measure, values in measured.items()}
 
 
 def frechet(kept: Tensor, sources: Tensor) -> float:

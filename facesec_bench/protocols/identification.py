@@ -48,6 +48,16 @@ def judge(
     return records
 
 
+def places(faces: Faces, roles: Roles, kind: GoalName, probes: Tensor, clean: Tensor) -> np.ndarray:
+    """(S,) ranks from 1, whatever they were when clean: of the true identity (dodging) or of the target.
+
+    Args:
+        probes: (S, D) embeddings, one per source.
+        clean: (N, D) clean embeddings of all faces.
+    """
+    return _ranks(faces, roles, probes, clean, _wanted(faces, roles, kind))
+
+
 def clean_accuracy(faces: Faces, roles: Roles, clean: Tensor, *, victim: str) -> list[Record]:
     """Rank-1 accuracy of the unperturbed sources: "rank1_accuracy"."""
     found = _ranks(faces, roles, clean[list(roles.sources)], clean, _wanted(faces, roles, "dodge"))

@@ -57,6 +57,40 @@ def test_a_distorted_photo_is_judged_under_its_own_name_and_says_no_more():
     assert [(r.measure, r.value) for r in found] == [("dodging_psr_jpeg90", x) for x in (1.0, 0.0, 0.0)]
 
 
+def identified(kind, embedded, clean=CLEAN, roles=ROLES):
+    return cloaking.identified(FACES, roles, kind, embedded, clean, method="m", victim="v")
+
+
+def test_everybody_counts_in_a_gallery_though_the_recogniser_was_wrong_without_a_cloak():
+    clean = unit(0, 0, 85, 90, 90, 80, 180, 180, 170)  # as it is, the source of a is nearest to b: its target
+    sources = clean[[2, 5, 8]]
+    assert values(identified("dodge", sources, clean), "dodging_psr_rank1") == [1.0, 0.0, 0.0]
+    assert values(identified("impersonate", sources, clean), "impersonation_psr_rank1") == [1.0, 0.0, 0.0]
+
+
+def test_a_gallery_search_protects_by_who_is_found_first():
+    cloaked = unit(50, 91, -170)  # nearest: b, b, c
+    dodging, impersonation = identified("dodge", cloaked), identified("impersonate", cloaked)
+    assert values(dodging, "dodging_psr_rank1") == [1.0, 0.0, 0.0]
+    assert values(impersonation, "impersonation_psr_rank1") == [1.0, 0.0, 0.0]
+    assert [(r.key, r.identity) for r in dodging] == [("k2", "a"), ("k5", "b"), ("k8", "c")]
+    assert {r.measure for r in dodging} == {"dodging_psr_rank1"}, "no rank 5 among three people"
+
+
+def test_rank_five_asks_for_the_first_five():
+    people = 7
+    faces = Faces(torch.zeros(3 * people, 3, 4, 4), torch.arange(people).repeat_interleave(3),
+                  tuple(f"k{i}" for i in range(3 * people)), tuple("abcdefg"))  # fmt: skip
+    roles = Roles({i: 3 * i for i in range(people)}, {i: (3 * i + 1,) for i in range(people)},
+                  tuple(3 * i + 2 for i in range(people)), (1, 2, 3, 4, 5, 6, 0), {})  # fmt: skip
+    clean = unit(*(10.0 * i for i in range(people) for _ in range(3)))
+    seen = unit(*(44.0, 44.0, 44.0, 44.0, 44.0, 44.0, 14.0))  # order: e, f, d, g, c, b, a; for g: b, c, a, d, e, f, g
+    found = cloaking.identified(faces, roles, "dodge", seen, clean, method="m", victim="v")
+    assert values(found, "dodging_psr_rank5") == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    found = cloaking.identified(faces, roles, "impersonate", seen, clean, method="m", victim="v")
+    assert values(found, "impersonation_psr_rank5") == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
 def protection(cloaked):
     return cloaking.protection(FACES, ROLES, cloaked, CLEAN, measure="protection_x", method="m", victim="v")
 
@@ -121,7 +155,7 @@ def test_every_distortion_gives_an_eight_bit_file_and_changes_it():
 
 def test_what_is_owed_follows_the_goals_and_what_is_measured():
     rows, whole = cloaking.owed(["dodge"], lpips=False, adaptive=False)
-    assert "rank5_untargeted" in rows and "protection_oblivious" in rows and whole == ["frechet_fr_dodging"]
+    assert "dodging_psr_rank5" in rows and "protection_oblivious" in rows and whole == ["frechet_fr_dodging"]
     assert not [x for x in rows if "lpips" in x or "adaptive" in x or "impersonation" in x or "_targeted" in x]
     more, _ = cloaking.owed(["impersonate"], lpips=True, adaptive=False)
     assert {"lpips", "lpips_impersonation", "impersonation_psr_blur"} <= set(more)
