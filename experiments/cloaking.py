@@ -8,9 +8,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from experiments.cloaking_adaptive import Retrainer, Tracker, other_people
+from experiments.cloaking_adaptive import Retrainer, Tracker
 from experiments.cloaking_judge import Judge
 from experiments.cloaking_plan import Design, adapted_to, cards, held_out, plan
+from experiments.cloaking_training import Training, training_photos
+from experiments.cloaking_words import describe, note_insiders
 from experiments.evasion import Make
 from experiments.setting import Setting, Size, prepare
 from experiments.watermark_defences import fail
@@ -59,8 +61,9 @@ def cloaking(
     victims = held_out(targets, design)
     entries = plan(targets, victims, evasion, make, design)
     adaptive = adapted_to(evasion, design, retrainer is not None and training is not None)
-    photos = other_people(training, dataset) if adaptive and training else None
+    taught = _taught(run, dataset, design, retrainer, training) if adaptive and retrainer and training else None
     run.card.methods = cards(entries, run.card.methods)
+    note_insiders(run, evasion, dataset.drawn)
     if isinstance(lpips, torch.nn.Module):
         lpips.to(device)
     outcome, cloaks = Outcome(), Cloaks()
@@ -68,22 +71,30 @@ def cloaking(
     judge = Judge(_fixed(run, setting, targets, victims, design, size, device, lpips), run.folder, size.examples)
     for name in victims:
         outcome.records += clean_accuracy(dataset.faces, setting.roles, setting.clean[name], victim=name)
-    _describe(run, setting, design, targets, victims)
+    describe(run, setting, design, targets, victims)
     with run.stage("attack"):
         for entry in track(entries, "cloaking"):
             _judge(run, judge, entry, design, victims[0], outcome, cloaks if entry.method in adaptive else Cloaks())
-    if adaptive:
-        assert retrainer is not None and photos is not None  # by `adapted_to`; for type checkers
+    if taught is not None and retrainer is not None:
         with run.stage("adapt"):
-            tracker = Tracker(
-                judge, setting, tuple(victims), retrainer, photos, design.far,
-                tuple(design.fars), design.training_people, design.training_photos,
-            )  # fmt: skip
+            tracker = Tracker(judge, setting, tuple(victims), retrainer, taught, design.far, tuple(design.fars))
             for method, attack in adaptive.items():
                 _adapt(run, tracker, method, attack, cloaks.get(method, {}), outcome)
     with run.stage("score"):
         outcome.scores |= scores(outcome, entries, design, adaptive, lpips is not None, run.seed)
     return outcome
+
+
+def _taught(
+    run: Run, attacked: Dataset, design: Design, retrainer: Retrainer, training: Callable[[], Dataset]
+) -> Training:
+    """The tracker's photos, told on the card before an hour is spent."""
+    people, photos = design.training_people, design.training_photos
+    taught = training_photos(training, attacked, seed=run.seed, people=people, photos=photos)
+    run.card.data["tracker"] = taught.told(retrainer, attacked)
+    if taught.shortfall:
+        run.note(taught.shortfall)
+    return taught
 
 
 def _fixed(
@@ -149,35 +160,3 @@ def scores(
     # What is said of a recogniser (its accuracy on clean photos) has no mean: "mean" is no recogniser.
     own = [record for record in outcome.records if record.method in methods and record.measure in measures]
     return owed | outcome.scores | summarise([*outcome.records, *protocol.pooled(own, victims)], seed)
-
-
-def _describe(
-    run: Run, setting: Setting, design: Design, targets: Mapping[str, FRTarget], victims: Sequence[str]
-) -> None:
-    """The threat model in words, from what the study really does."""
-    calibrated_on = (
-        "the clean pairs given with this data set" if setting.dataset.pairs else "all clean pairs of this data set"
-    )
-    if setting.apart:
-        calibrated_on = f"the clean pairs of {len(setting.apart)} identities kept apart"
-    most = max(len(judges) for judges in setting.roles.judges.values())
-    crafting = [name for name in targets if name not in design.not_surrogates]
-    run.card.threat_model += [
-        "A person changes a photo of their own face before it goes online, so that recognisers which nobody asked them "
-        "about do not find them. They cannot touch the recogniser, its gallery or its threshold.",
-        f"Held out: a cloak that {' or '.join(victims)} judges is crafted on all the others of "
-        f"{', '.join(crafting)}; it never sees its judge.",
-        "Protection success rate, dodging: the share of pairs with other photos of the person that are rejected; "
-        "impersonation: the share of pairs with photos of one chosen other person that are accepted. All pairs count, "
-        "so the rate of the photo without a cloak is its base line.",
-        f"One photo is held by whoever crafts; up to {most} others of a person judge. No photo both crafts and judges.",
-        f"A recogniser accepts at its own threshold, set before any cloak at FAR {design.far:g} on {calibrated_on}.",
-        "Photos are judged after 8-bit rounding, and once more after each distortion.",
-        "Gallery: a tracker holds the person's cloaked photos and everybody else's as they are; the person is "
-        "protected where the nearest photo to a clean probe is somebody else's.",
-    ]
-    if design.adaptive:
-        run.card.threat_model.append(
-            "Adaptive: the tracker knows the cloak, makes cloaks of other people on its own recognisers, fine-tunes on "
-            "them, sets a threshold anew, and judges the same cloaked photos again."
-        )

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from experiments.cloaking_judge import Judge
+from experiments.cloaking_training import Training
 from experiments.setting import Setting, embed_roles
-from facesec_bench.data import Dataset
-from facesec_bench.errors import DataError, FacesecError
+from facesec_bench.errors import FacesecError
 from facesec_bench.interfaces import Evasion, FRTarget
 from facesec_bench.progress import track
 from facesec_bench.protocols import cloaking
 from facesec_bench.protocols.calibration import calibrate
 from facesec_bench.protocols.crafting import Entry, as_kept, craft
 from facesec_bench.protocols.embedding import embed_all
-from facesec_bench.protocols.roles import assign
 from facesec_bench.records import Outcome, Record
 from facesec_bench.seeds import generator
 
@@ -35,18 +34,15 @@ class Tracker:
         owned: names of the recognisers that the tracker crafts on, the victims included.
         training: photos of other people.
         far, fars: the rate that judges, and all that are calibrated.
-        people, photos: of `training`, how many people and at most how many photos of each are cloaked.
     """
 
     judge: Judge
     setting: Setting
     owned: tuple[str, ...]
     retrainer: Retrainer
-    training: Dataset
+    training: Training
     far: float
     fars: tuple[float, ...]
-    people: int
-    photos: int
 
     def __call__(
         self, name: str, method: Evasion, kept: Mapping[str, Tensor], failed: Callable[[str, FacesecError], None]
@@ -79,8 +75,7 @@ class Tracker:
 
     def _training_cloaks(self, name: str, method: Evasion) -> tuple[Tensor, Tensor]:
         """(photos of other people, their cloaks), (N, 3, 224, 224) as kept."""
-        e, faces = self.judge.fixed, self.training.faces
-        roles = assign(faces, seed=e.seed, sources_per_identity=self.photos, judges=1, identities=self.people)
+        e, faces, roles = self.judge.fixed, self.training.data.faces, self.training.roles
         entry = Entry(name, method, self.owned, (), None)
         chips = craft(entry, faces, roles, "dodge", e.targets, seed=e.seed, batch_size=e.batch_size, device=e.device)
         return faces.images[list(roles.sources)], as_kept(chips)
@@ -113,18 +108,3 @@ class Tracker:
             e.faces, e.roles, embedded, clean, measure=cloaking.PROTECTION[2], method=name, victim=victim
         )
         return outcome
-
-
-def other_people(training: Callable[[], Dataset], attacked: Dataset) -> Dataset:
-    """The tracker's photos.
-
-    Raises:
-        DataError: they are the photos that the test cloaks.
-    """
-    found = training()
-    if found.digest == attacked.digest:
-        raise DataError(
-            f"Found the attacked photos ({attacked.name}) as training photos too, wanted other people: set "
-            "study.training, e.g. study.training.seed=1000."
-        )
-    return found

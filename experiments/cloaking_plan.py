@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments import catalogue
 from experiments.cloaking_judge import Untouched
 from experiments.evasion import CONTROL, Make, method_cards
 from experiments.setting import PLAIN_BUDGET_255, budget, budget_name, whole_levels
@@ -23,8 +24,9 @@ class Design:
 
     Attributes:
         far: the false accept rate at which success is judged; `fars` are all that are calibrated.
-        not_victims: targets that craft but never judge, such as weak ones.
-        not_surrogates: targets that judge but never craft.
+        not_victims: targets that craft but never judge, such as weak ones; one that comes with this project may be
+            named where it is not among the run's targets.
+        not_surrogates: targets that judge but never craft; likewise.
         adaptive: names of the methods to which a tracker adapts every victim; None for none.
         training_people, training_photos: of the tracker's own photos, how many people and at most how many of each.
         calibration_share: share of identities kept apart for calibration only; 0 calibrates on all clean pairs.
@@ -45,8 +47,15 @@ def held_out(targets: Mapping[str, FRTarget], design: Design) -> list[str]:
     """The targets that judge, each held out of what it judges.
 
     Raises:
-        ConfigError: none is left, one has no surrogate, or one bears the name of the mean.
+        ConfigError: a name that no target bears, none is left, one has no surrogate, or one bears the name of the mean.
     """
+    for what, names in (("not_victims", design.not_victims), ("not_surrogates", design.not_surrogates)):
+        unknown = [name for name in names if name not in targets and name not in catalogue.entries("target")]
+        if unknown:
+            raise ConfigError(
+                f"Found {unknown} in study.design.{what}, wanted names among the targets: {list(targets)}. A name that "
+                f"nobody bears would leave nobody out; study.design.{what}=[] leaves nobody out."
+            )
     victims = [name for name in targets if name not in design.not_victims]
     if not victims or protocol.MEAN in victims:
         raise ConfigError(f"Found {victims} as victims, wanted one or more, none of them called {protocol.MEAN!r}.")
@@ -98,16 +107,22 @@ def plan(
 def cards(entries: Sequence[Entry], known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """For every method of the plan, by its name: what it is, its budget, its role and what it was asked to look like.
 
-    Roles: "control", "cloak" (no bound on single pixels) or "attack".
+    Roles: "control", "cloak" (without the budget of a pixel attack) or "attack". A cloak whose pixels are bounded all
+    the same says by how much: `shade_255`, the greatest change of any pixel.
     """
     found = method_cards(entries, {CLEAN: {"title": "The photo without a cloak."}, **known})
     for entry in entries:
         control = entry.method in (CLEAN, CONTROL)
         found[entry.method]["role"] = "control" if control else "cloak" if entry.eps_255 is None else "attack"
-        prompt = getattr(getattr(entry.attack, "guidance", None), "prompt", None)
-        if prompt is not None:
-            found[entry.method]["prompt"] = prompt
+        for name, value in (("prompt", _prompt(entry.attack)), ("shade_255", getattr(entry.attack, "shade_255", None))):
+            if value is not None:
+                found[entry.method][name] = value
     return found
+
+
+def _prompt(method: Evasion) -> str | None:
+    """What a method was asked to make of a photo: by its guidance, or by itself where it paints makeup only."""
+    return getattr(getattr(method, "guidance", None), "prompt", None) or getattr(method, "prompt", None)
 
 
 def adapted_to(methods: Mapping[str, Evasion], design: Design, can: bool) -> dict[str, Evasion]:

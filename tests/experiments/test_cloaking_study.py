@@ -1,6 +1,7 @@
 """The cloaking study as a function: who judges what, what is owed, and what adapting does; toys only."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,14 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
+from attacks.adv_makeup import AdvMakeup
 from attacks.pgd import PGD
 from attacks.random_sign import RandomSign
 from conftest import made_up_faces
 from defenses.cloak_finetuning import CloakFinetuning
 from experiments.cloaking import cloaking
-from experiments.cloaking_plan import Design, held_out, plan
+from experiments.cloaking_plan import Design, cards, held_out, plan
+from experiments.cloaking_training import other_people
+from experiments.cloaking_words import adaptive, note_insiders
 from experiments.setting import Size
-from facesec_bench.data import Dataset
+from facesec_bench.data import Dataset, Drawn
 from facesec_bench.errors import ConfigError, DataError, FacesecError
 from facesec_bench.protocols.calibration import CalibrationStore
 from facesec_bench.protocols.cloaking import DISTORTIONS
@@ -66,6 +70,13 @@ def dataset(people: int = 8, photos: int = 5, seed: int = 0) -> Dataset:
     return Dataset("made up", faces, (), f"{people}x{photos} {seed}", "none", {})
 
 
+def others(people: int = 3, photos: int = 4) -> Dataset:
+    """Nobody of `dataset`: the tracker's."""
+    found = dataset(people, photos, seed=7)
+    faces = replace(found.faces, names=tuple(f"other {i}" for i in range(people)))
+    return replace(found, name="others", faces=faces)
+
+
 def study(folder, design=None, names=("a", "b"), **changes):
     folder.mkdir(exist_ok=True)
     card = RunCard("run", "cloaking", "running", 0, {}, "f", "now")
@@ -95,7 +106,7 @@ def whole(tmp_path_factory):
         NAMES,
         evasion={**methods, "failing": Failing()},
         retrainer=CloakFinetuning(steps=8, batch=4, learning_rate=1e-3),
-        training=lambda: dataset(6, 4, seed=7),
+        training=lambda: others(6),
         lpips=Smear(),
     )
     return outcome, card, folder
@@ -138,6 +149,10 @@ def test_the_rate_of_the_untouched_photo_is_what_the_recogniser_gets_wrong_anywa
             own = [(value < threshold) == (goal == "dodging") for name, value in pairs if name == goal]
             score = outcome.scores[f"{goal}_psr/clean/{victim}"]
             assert score.n == len(own) == 12 and score.value == pytest.approx(np.mean(own))
+        for goal, name in (("dodging", "Rank-N-U"), ("impersonation", "Rank-N-T")):
+            assert outcome.scores[f"{goal}_psr_rank1/clean/{victim}"].n == 6, f"{name} counts every probe"
+        accuracy = outcome.scores[f"rank1_accuracy/clean/{victim}"].value
+        assert outcome.scores[f"dodging_psr_rank1/clean/{victim}"].value == pytest.approx(1 - accuracy)
     assert outcome.scores["lpips/clean/a"].value == 0 and outcome.scores["psnr/clean/a"].n == 0
 
 
@@ -176,7 +191,7 @@ def test_a_method_that_fails_owes_its_scores_and_costs_no_other(whole):
 
 def test_a_rank_that_a_small_gallery_cannot_have_is_nan_and_not_left_out(tmp_path):
     outcome, _ = study(tmp_path, size=Size(identities=4, judges=1, batch_size=8))
-    assert outcome.scores["rank5_untargeted/pgd/a"].n == 0 and outcome.scores["rank1_untargeted/pgd/a"].n > 0
+    assert outcome.scores["dodging_psr_rank5/pgd/a"].n == 0 and outcome.scores["dodging_psr_rank1/pgd/a"].n > 0
     assert not [key for key in outcome.scores if key.startswith(("adaptive_", "protection_adaptive"))]
 
 
@@ -207,7 +222,7 @@ def test_what_adapting_costs_is_the_clean_rate_before_less_the_one_after(tmp_pat
             return torch.nn.functional.normalize(noise, dim=1)
 
     design = Design(far=0.1, fars=(0.1,), goals=("dodge",), adaptive=("pgd",), training_people=2, training_photos=1)
-    told = {"retrainer": lambda target, clean, cloaked, rng: Blind(name="blind"), "training": lambda: dataset(3, 4, 7)}
+    told = {"retrainer": lambda target, clean, cloaked, rng: Blind(name="blind"), "training": others}
     outcome, card = study(tmp_path, design, **told)
     assert not card.failures
     for victim in "ab":
@@ -228,7 +243,7 @@ def test_an_adapted_recogniser_has_a_threshold_of_its_own(tmp_path):
         return Squeezed(0 if target.name == "a" else 1, "squeezed")
 
     design = Design(far=0.1, fars=(0.1,), goals=("dodge",), adaptive=("painted",), training_people=2)
-    told = {"evasion": {"painted": Painted()}, "retrainer": retrainer, "training": lambda: dataset(3, 4, 7)}
+    told = {"evasion": {"painted": Painted()}, "retrainer": retrainer, "training": others}
     scores = study(tmp_path, design, **told)[0].scores
     for victim in "ab":
         own = scores[f"adapted_threshold_far_1e-1/painted/{victim}"].value
@@ -251,17 +266,17 @@ def test_the_tracker_trains_on_other_people_cloaked_by_the_same_method_on_all_it
     design = Design(
         far=0.1, fars=(0.1,), not_victims=("weak",), adaptive=("pgd",), training_people=4, training_photos=2
     )
-    others = dataset(6, 4, 7)
+    photos = others(6)
     _, card = study(
         tmp_path, design, ("a", "b", "weak"), evasion={"pgd": Noting(eps_255=8.0, steps=1)}, retrainer=retrainer,
-        training=lambda: others,
+        training=lambda: photos,
     )  # fmt: skip
     assert not card.failures
     assert [c for c in crafted if c[0] == ("a", "b")] == [(("a", "b"), "dodge", 8)], "once, shared by the victims"
     assert [name for name, _, _ in seen] == ["a", "b"] and torch.equal(seen[0][2], seen[1][2])
     _, clean, cloaked = seen[0]
     assert clean.shape == cloaked.shape == (8, 3, 96, 96) and 0 < (clean - cloaked).abs().max() <= 8.01 / 255
-    assert all(any(torch.equal(photo, other) for other in others.faces.images) for photo in clean)
+    assert all(any(torch.equal(photo, other) for other in photos.faces.images) for photo in clean)
 
 
 def test_a_recogniser_that_cannot_adapt_costs_no_other(tmp_path):
@@ -271,7 +286,7 @@ def test_a_recogniser_that_cannot_adapt_costs_no_other(tmp_path):
         return CloakFinetuning(steps=1, batch=2)(target, clean, cloaked, rng)
 
     design = Design(far=0.1, fars=(0.1,), adaptive=("pgd",), training_people=2, training_photos=1)
-    outcome, card = study(tmp_path, design, retrainer=retrainer, training=lambda: dataset(3, 4, 7))
+    outcome, card = study(tmp_path, design, retrainer=retrainer, training=others)
     assert card.failures == ["pgd: a could not adapt to it: found no weights"]
     counts = [outcome.scores[f"adaptive_dodging_psr/pgd/{victim}"].n for victim in ("a", "b", "mean")]
     assert counts[0] == counts[2] == 0 < counts[1]
@@ -287,8 +302,16 @@ def test_the_gallery_s_base_line_is_that_of_the_photo_as_it_is_whatever_the_cloa
 
 def test_after_a_distortion_the_distorted_photo_is_judged(tmp_path, monkeypatch):
     """Here the distortion hands everybody the photo of somebody else."""
-    monkeypatch.setitem(DISTORTIONS, "_blur", lambda kept, seed: kept.roll(1, 0))
-    scores = study(tmp_path, Design(far=0.1, fars=(0.1,), goals=("dodge",)))[0].scores
+    given = []
+
+    def swapped(kept, seed):
+        given.append(len(kept))
+        return kept.roll(1, 0)
+
+    monkeypatch.setitem(DISTORTIONS, "_blur", swapped)
+    size = Size(identities=6, judges=2, batch_size=3)
+    scores = study(tmp_path, Design(far=0.1, fars=(0.1,), goals=("dodge",)), size=size)[0].scores
+    assert given == [3] * 8, "four craftings, once whoever judges, a batch at a time"
     assert scores["dodging_psr/clean/mean"].value < 0.2 and scores["dodging_psr_blur/clean/mean"].value > 0.6
     assert scores["dodging_psr_jpeg90/clean/mean"].value < 0.2
 
@@ -304,6 +327,29 @@ def test_cards_say_what_a_method_is(whole):
     assert (cards["painted"]["norm"], cards["pgd"]["norm"], cards["pgd"]["eps_255"]) == ("none", "linf", 8.0)
     told = " ".join(whole[1].threat_model)
     assert "a or b or c" in told and "Adaptive" in told and "FAR 0.1" in told
+
+
+def test_a_target_of_this_project_may_be_left_out_where_it_is_not():
+    assert held_out(toys("a", "b"), Design(not_victims=("effnet_arcface",))) == ["a", "b"]
+
+
+def test_a_card_says_what_makeup_was_asked_for_and_how_deep_a_shade_may_be():
+    methods = {"makeup": AdvMakeup(prompt="red lips"), "any": AdvMakeup(), "shaded": Painted(), "deep": Painted()}
+    methods["shaded"].shade_255, methods["deep"].shade_255 = 32.0, None
+    found = cards(plan(toys("a", "b"), ["a", "b"], methods, make, Design()), {})
+    assert found["makeup"]["prompt"] == "red lips" and "prompt" not in found["any"]
+    assert found["shaded"]["shade_255"] == 32 and "shade_255" not in found["deep"]
+    assert (found["shaded"]["role"], found["shaded"]["eps_255"]) == ("cloak", None)
+
+
+def test_a_cloak_that_paints_with_the_generator_of_the_faces_is_told():
+    methods = {name: Painted() for name in ("same", "other", "none")}
+    methods["same"].generator, methods["other"].generator = SimpleNamespace(digest="x"), SimpleNamespace(digest="y")
+    card = RunCard("run", "cloaking", "running", 0, {}, "f", "now")
+    note_insiders(Run(None, card), methods, None)
+    assert not card.notes
+    note_insiders(Run(None, card), methods, Drawn("x", 3))
+    assert len(card.notes) == 1 and "drew the faces of this data set: same. It" in card.notes[0]
 
 
 def test_every_picture_is_the_one_its_legend_speaks_of(whole):
@@ -335,6 +381,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     ("changes", "told"),
     [
         ({"names": ("a",)}, "no surrogate for a"),
+        ({"design": Design(not_victims=("c",))}, r"\['c'\] in study.design.not_victims, .* targets: \['a', 'b'\]"),
+        ({"design": Design(not_surrogates=("efnet",))}, r"\['efnet'\] in study.design.not_surrogates"),
         ({"names": ("a", "mean")}, "called 'mean'"),
         ({"design": Design(not_victims=("a", "b"))}, "as victims"),
         ({"evasion": {}}, "wanted one or more"),
@@ -351,8 +399,61 @@ def test_a_design_that_cannot_be_is_refused_in_words_before_anything_is_calibrat
     assert not (tmp_path / "calibrations").exists()
 
 
+ADAPTIVE = Design(far=0.1, fars=(0.1,), goals=("dodge",), adaptive=("pgd",), training_people=3, training_photos=2)
+
+
 def test_a_tracker_does_not_train_on_the_people_it_is_tested_on(tmp_path):
-    design = Design(far=0.1, fars=(0.1,), adaptive=("pgd",))
     with pytest.raises(DataError, match="other people"):
-        study(tmp_path, design, retrainer=CloakFinetuning(steps=1), training=dataset)
+        study(tmp_path, ADAPTIVE, retrainer=CloakFinetuning(steps=1), training=dataset)
     assert not (tmp_path / "calibrations").exists(), "said before an hour is spent"
+
+
+def test_one_photo_one_name_or_one_seed_in_both_sets_is_refused_whatever_their_digests():
+    attacked, clean = dataset(), others()
+    assert other_people(clean, attacked) is clean
+    images = clean.faces.images.clone()
+    images[5] = attacked.faces.images[17]
+    with pytest.raises(DataError, match=r"Found 1 photos of made up among the training photos \(others\)"):
+        other_people(replace(clean, faces=replace(clean.faces, images=images)), attacked)
+    named = replace(clean.faces, names=("other 0", "PERSON3", "other 2"))
+    with pytest.raises(DataError, match=r"Found 1 people by name .* such as 'person3'"):
+        other_people(replace(clean, faces=named), attacked)
+
+
+def test_generated_people_are_told_apart_by_their_seed_and_not_by_their_number():
+    numbered = dataset(3, 4, seed=7)  # other faces under the same names
+    drawn = replace(dataset(), drawn=Drawn("dcgan", 0))
+    assert other_people(replace(numbered, drawn=Drawn("dcgan", 1)), drawn).drawn == Drawn("dcgan", 1)
+    assert other_people(replace(numbered, drawn=Drawn("stylegan", 0)), drawn).drawn
+    with pytest.raises(DataError, match="seed 0, as the attacked ones are"):
+        other_people(replace(numbered, drawn=Drawn("dcgan", 0)), drawn)
+    with pytest.raises(DataError, match="by name"):  # a folder that somebody filled with such faces
+        other_people(numbered, drawn)
+
+
+def test_the_card_says_whom_a_tracker_learned_from_and_how(tmp_path):
+    retrainer = CloakFinetuning(steps=1, batch=2)
+    _, card = study(tmp_path, ADAPTIVE, retrainer=retrainer, training=lambda: others(6))
+    assert card.data["tracker"] == {
+        "name": "others", "digest": "6x4 7", "licence": "none", "generated": False, "attacked_generated": False,
+        "people": 3, "cloaks": 6, "retrainer": "CloakFinetuning",
+        "settings": {"suffix": "adapted", "steps": 1, "batch": 2, "learning_rate": 1e-4},
+    }  # fmt: skip
+    told = card.threat_model[-1]
+    assert "6 cloaks of 3 other people (others, digest 6x4 7)" in told and "steps 1, batch 2" in told
+    assert not [note for note in card.notes if "The tracker learned" in note]
+
+
+def test_what_a_tracker_lacks_is_told(tmp_path):
+    few = replace(others(2), drawn=Drawn("dcgan", 1))
+    _, card = study(tmp_path, ADAPTIVE, retrainer=CloakFinetuning(steps=1, batch=2), training=lambda: few)
+    assert [n for n in card.notes if "from 2 people instead of the 3 of study.design.training_people" in n]
+    assert "lower bound on what a tracker can do" in card.threat_model[-1]
+    with pytest.raises(DataError, match="wanted two or more"):
+        study(tmp_path / "1", ADAPTIVE, retrainer=CloakFinetuning(steps=1), training=lambda: others(1))
+
+
+def test_a_tracker_with_generated_faces_is_no_weaker_where_generated_faces_are_attacked():
+    told = {"settings": {}, "retrainer": "R", "cloaks": 1, "people": 1, "name": "x", "digest": "0", "generated": True}
+    assert len(adaptive(told | {"attacked_generated": False})) == 2
+    assert len(adaptive(told | {"attacked_generated": True})) == 1
