@@ -384,8 +384,8 @@ def _protected(rng: np.random.Generator, name: str, victim: str, n: int, adaptiv
         if victim != "mean":
             # Ten people: the fifth rank was refused.
             none = Score(float("nan"), float("nan"), float("nan"), 0)
-            made[f"rank{rank}_untargeted"] = _rate(rng, 0.9 * dodging, n) if rank == 1 else none
-            made[f"rank{rank}_targeted"] = _rate(rng, 0.8 * impersonation, n) if rank == 1 else none
+            made[f"dodging_psr_rank{rank}"] = _rate(rng, 0.9 * dodging, n) if rank == 1 else none
+            made[f"impersonation_psr_rank{rank}"] = _rate(rng, 0.8 * impersonation, n) if rank == 1 else none
     for measure, x in (("lpips", lpips), ("ssim", 1 - lpips), ("psnr", 40 - 80 * lpips), ("linf_255", 100 * lpips),
                        ("identity_similarity", 0.95 - dodging)):  # fmt: skip
         if name != "clean":

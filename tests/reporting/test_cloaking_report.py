@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from facesec_bench.records import RunCard, Score, read_scores, write_scores
 from facesec_bench.reporting import ReportFiles, build, figures, text_summary
+from facesec_bench.reporting.document import Prose
 from facesec_bench.reporting.grouping import read_study
-from facesec_bench.reporting.sections import cloaking_headline, cloaking_photos
-from facesec_bench.reporting.sections.cloaking_adaptive import RULE, verdict
+from facesec_bench.reporting.sections import cloaking_adaptive, cloaking_headline, cloaking_photos
+from facesec_bench.reporting.sections.cloaking_adaptive import RULE, UNRECORDED, verdict
 from facesec_bench.reporting.sections.cloaking_headline import compared
 from facesec_bench.reporting.sections.cloaking_quality import frontier
 from facesec_bench.reporting.sections.cloaking_rows import protectors
@@ -249,6 +250,66 @@ def test_the_adaptive_table_puts_before_after_and_cost_side_by_side(files: Repor
     assert float(row["PSR, no cloak"]) == scores["dodging_psr/clean/sface"].value
     assert rows["clip2protect", "Mean"]["Called"].startswith("fallen")
     assert {r["Method"] for r in _rows(files, "cloak-gallery")} > {"lowkey", "pgd"}
+
+
+def _tell(run: Path, tracker: dict[str, object] | None) -> None:
+    card = RunCard.read(run)
+    card.data.pop("tracker", None)
+    card.data |= {"tracker": tracker} if tracker else {}
+    card.write(run)
+
+
+TRACKER = {
+    "name": "synthetic", "digest": "5e7" * 20, "licence": "MIT", "generated": True, "attacked_generated": False,
+    "people": 20, "cloaks": 40, "retrainer": "CloakFinetuning", "settings": {"steps": 60, "batch": 16},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tracker", "said", "weak"),
+    [
+        (TRACKER, "40 cloaks of 20 people (synthetic, digest 5e75e75e75e7) by CloakFinetuning (steps 60, batch", True),
+        (TRACKER | {"attacked_generated": True}, "Trained on 40 cloaks", False),
+        (TRACKER | {"generated": False, "settings": {}}, "5e75e75e75e7) by CloakFinetuning.", False),
+        (None, UNRECORDED, False),
+    ],
+)
+def test_the_page_says_what_a_tracker_learned_from_and_what_that_is_worth(
+    tmp_path: Path, tracker: dict[str, object] | None, said: str, weak: bool
+) -> None:
+    run = _cloaked(tmp_path, methods=("clean", "clip2protect"), adaptive=("clip2protect",), strips=False)
+    _tell(run, tracker)
+    section = cloaking_adaptive.section(read_study([run], ""))
+    assert section is not None
+    told = [cell for block in section.blocks if isinstance(block, Prose) for cell in block.sentences]
+    (learned,) = [cell for cell in told if said in cell.text]
+    assert learned.refs == ("a",)
+    assert ("lower bound on what a tracker can do" in str(told)) == weak
+    assert ("trained on its cloaks of generated faces" in _sentences(run)) == weak
+
+
+def test_nothing_is_said_of_a_tracker_where_there_was_none(tmp_path: Path) -> None:
+    run = _cloaked(tmp_path, methods=("clean", "clip2protect"), adaptive=(), strips=False)
+    assert UNRECORDED not in build([run], tmp_path / "out", "t").html.read_text(encoding="utf-8")
+
+
+def test_ranks_have_a_base_line_and_say_who_counts(files: ReportFiles, run: Path, page: str) -> None:
+    scores = read_scores(run / "scores.json")
+    for slug, goal in (("untargeted", "dodging"), ("targeted", "impersonation")):
+        rows = {r["Method"]: r for r in _rows(files, f"cloak-rank-{slug}")}
+        for title, name in (("No cloak", "clean"), ("clip2protect", "clip2protect")):
+            assert float(rows[title]["Rank-1, sface"]) == scores[f"{goal}_psr_rank1/{name}/sface"].value
+    assert page.count("the row without one is the base line") == 2
+
+
+def test_a_bound_on_a_cloak_s_pixels_stands_where_budgets_stand(tmp_path: Path) -> None:
+    run = _cloaked(tmp_path, methods=("clean", "clip2protect", "lowkey"), strips=False)
+    card = RunCard.read(run)
+    card.methods["clip2protect"]["shade_255"] = 32.0
+    card.write(run)
+    files = build([run], tmp_path / "out", "t")
+    rows = {r["Method"]: (r["group"], r["ε"]) for r in _rows(files, "cloak-dodging-psr")}
+    assert rows["clip2protect"] == ("Cloaks", "32/255 shade") and rows["lowkey"] == ("Cloaks", "none")
 
 
 def test_distortions_are_told_for_both_goals_over_all_victims_and_by_victim(files: ReportFiles, run: Path) -> None:

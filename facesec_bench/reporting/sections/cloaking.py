@@ -26,15 +26,19 @@ CONTROLS = (
 )
 
 _RANKS = {
-    "untargeted": "no photo of the person among the nearest 1 or 5 of the gallery",
-    "targeted": "a photo of the person to be taken for among the nearest 1 or 5",
+    "dodging_psr": ("untargeted", "the person is not among the nearest 1 or 5 of the gallery"),
+    "impersonation_psr": ("targeted", "the person to be taken for is among the nearest 1 or 5 of the gallery"),
 }
+_COUNTED = (
+    "The gallery holds one photo of each person. All photos count, as in the papers' Rank-N-U (the first table) and "
+    "Rank-N-T, also those that were so without a cloak: the row without one is the base line."
+)
 
 
 def section(study: Study) -> Section | None:
     """One table a goal, then identification."""
     rows = protectors(study)
-    tables = [*(_rates(study, rows, m) for m in labels.PROTECTION), *(_ranks(study, rows, kind) for kind in _RANKS)]
+    tables = [*(_rates(study, rows, m) for m in labels.PROTECTION), *(_ranks(study, rows, m) for m in _RANKS)]
     found = [table for table in tables if table is not None]
     if not found:
         return None
@@ -63,19 +67,20 @@ def _rates(study: Study, rows: list[Protector], measure: str) -> Table | None:
     return Table(f"cloak-{measure.replace('_', '-')}", caption, head, tuple(made), note, 2, wide=True)
 
 
-def _ranks(study: Study, rows: list[Protector], kind: str) -> Table | None:
+def _ranks(study: Study, rows: list[Protector], goal: str) -> Table | None:
     """Rank 1 and 5 side by side; folded, for it asks the same question of a gallery."""
-    asked = {f"rank{n}_{kind}": f"Rank-{n}" for n in (1, 5)}
+    asked = {f"{goal}_rank{n}": f"Rank-{n}" for n in (1, 5)}
     places = [(m, victim) for m in asked for victim in victims(study, rows, (m,))]
     if not places:
         return None
     shown = [row for row in rows if row.silent or any(row.score(*place) for place in places)]
 
     def make(row: Protector) -> list[Row]:
-        cells = [row.cell(measure, victim, labels.SUCCESS[measure]) for measure, victim in places]
+        cells = [row.cell(measure, victim, labels.PROTECTION[goal]) for measure, victim in places]
         return [Row((*row.opening(), *cells), row.row_kind)]
 
-    caption = f"Identification by held-out recognisers: {_RANKS[kind]}."
+    kind, said = _RANKS[goal]
+    caption = f"Identification by held-out recognisers: {said}."
     head = ("Method", "ε", *(f"{asked[m]}, {column(victim, study).lower()}" for m, victim in places))
     made = table_rows(study, shown, make)
-    return Table(f"cloak-rank-{kind}", caption, head, tuple(made), "", 2, wide=True, folded=True)
+    return Table(f"cloak-rank-{kind}", caption, head, tuple(made), _COUNTED, 2, wide=True, folded=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from facesec_bench.records import Score
 from facesec_bench.reporting import document, labels, numerals
-from facesec_bench.reporting.document import Cell, Row, Section, Table, words
+from facesec_bench.reporting.document import Cell, Prose, Row, Section, Table, words
 from facesec_bench.reporting.grouping import Study
 from facesec_bench.reporting.keys import CLEAN
 from facesec_bench.reporting.sections.cloaking_rows import MEAN, Protector, column, protectors, table_rows, victims
@@ -30,6 +33,13 @@ NEAREST = (
     "where a recogniser adapted, also with both."
 )
 
+LOWER_BOUND = (
+    "These recognisers learned from generated faces and judge photos of real people. A tracker with real photos to "
+    "learn from may do better: what they reach is a lower bound on what a tracker can do, and “not fallen” does not "
+    "say that a cloak withstands every tracker."
+)
+UNRECORDED = "The card does not say what the recognisers were trained on."
+
 _GOALS = {"dodging_psr": "Dodging", "impersonation_psr": "Impersonation"}
 _COST = labels.Label("Cost", True, higher=False, signed=True)
 
@@ -41,10 +51,31 @@ def section(study: Study) -> Section | None:
     found = [table for table in tables if table is not None]
     if not found:
         return None
-    adapted = [words(OPENING), words(RULE)] if found[0].slug != "cloak-gallery" else []
+    adapted = [words(OPENING), Prose((Cell(RULE), *_trackers(rows)))] if found[0].slug != "cloak-gallery" else []
     nearest = [words(NEAREST)] if any(victims(study, rows, (name,)) for name in labels.GALLERY) else []
     title = "Recognisers that adapt to cloaks" if adapted else "Cloaks in a gallery"
     return Section(title, (*adapted, *nearest, *found))
+
+
+def _trackers(rows: list[Protector]) -> list[Cell]:
+    """What the recognisers of each run learned from, and how much that says; runs that say the same are said once."""
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        if any(row.score(f"adaptive_{goal}", v) for goal in _GOALS for v in (*row.victims, MEAN)) and not row.silent:
+            for text in _learned(row.group.card.data.get("tracker") or {}):
+                told.setdefault(text, []).extend(row.group.refs)
+    return [Cell(text, refs=tuple(dict.fromkeys(refs))) for text, refs in told.items()]
+
+
+def _learned(tracker: Mapping[str, Any]) -> list[str]:
+    if not tracker:
+        return [UNRECORDED]
+    settings = ", ".join(f"{name} {value}" for name, value in (tracker.get("settings") or {}).items())
+    text = (
+        f"Trained on {tracker['cloaks']} cloaks of {tracker['people']} people ({tracker['name']}, digest "
+        f"{str(tracker['digest'])[:12]}) by {tracker['retrainer']}{f' ({settings})' if settings else ''}."
+    )
+    return [text, LOWER_BOUND] if tracker["generated"] and not tracker["attacked_generated"] else [text]
 
 
 def verdict(before: Score | None, after: Score | None, clean: Score | None) -> str:

@@ -95,7 +95,10 @@ def _adapted(rows: list[Protector], best: Protector, measure: str) -> list[str]:
     if after is None or before is None:
         return []
     clean = next((row.overall(measure) for row in rows if row.name == CLEAN), None)
-    return [f"Judged by a recogniser that was trained on its cloaks: {_rate(after)} ({verdict(before, after, clean)})."]
+    tracker = best.group.card.data.get("tracker") or {}
+    of = " of generated faces" if tracker.get("generated") and not tracker.get("attacked_generated") else ""
+    called = verdict(before, after, clean)
+    return [f"Judged by a recogniser that was trained on its cloaks{of}: {_rate(after)} ({called})."]
 
 
 def _name(row: Protector) -> str:

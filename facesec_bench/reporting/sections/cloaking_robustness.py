@@ -9,8 +9,8 @@ from facesec_bench.reporting.sections.cloaking_rows import MEAN, Protector, colu
 
 OPENING = (
     "The cloaked photo is saved again, resized, blurred or shot from a screen before it is judged; so is the photo "
-    "without a cloak, whose PSR rises by as much as the recogniser itself suffers. A cloak that was not made for this "
-    "may lose what it won."
+    "without a cloak, whose row says what the distortion does to the recogniser by itself: compare within a column. A "
+    "cloak that was not made for this may lose what it won."
 )
 
 

@@ -22,8 +22,9 @@ KINDS = {"none": "Controls", "pixel": "Pixel attacks", "cloak": "Cloaks"}
 """Kinds of rows, in printing order."""
 
 KINDS_IN_WORDS = (
-    "A cloak is what its card calls one, and every method with a prompt or without a bound on its pixels; what keeps "
-    "to such a bound is a pixel attack."
+    "A pixel attack may change every pixel as it likes within its budget ε. A cloak is what its card calls one, and "
+    "every method with a prompt or without such a budget; where ε says “shade”, a cloak keeps every pixel within that "
+    "many grey levels of the photo all the same."
 )
 
 _STUDY = "cloaking"
@@ -59,7 +60,10 @@ class Protector(NamedTuple):
 
     @property
     def budget(self) -> str:
-        """Its budget in print; a photo without a cloak has none to spend."""
+        """Its budget in print; a photo without a cloak has none to spend, a cloak may have the depth of its shades."""
+        shade = _told(self.group, self.name).get("shade_255")
+        if shade is not None and self.spent.eps_255 is None:
+            return f"{float(shade):g}/255 shade"
         return numerals.NONE if self.name == CLEAN else self.spent.text
 
     @property
