@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from facesec_bench.asset_download import sha256
 from facesec_bench.errors import DataError
 from facesec_bench.interfaces import ImageGenerator
+from facesec_bench.tensor_files import read_tensors
 
 _BETWEEN = "::"
 """Between a photo's key and a layer's name."""
@@ -105,23 +105,8 @@ class LatentFile:
 
 
 def _read(file: Path) -> Mapping[Any, Any]:
-    if not file.is_file():
-        raise DataError(f"{file}: no such file; wanted latents by key, .safetensors or a torch file of a dict.")
-    if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise DataError(f"{file}: not a safetensors file: {error}") from error
-    try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise DataError(
-            f"{file}: torch refuses it with weights_only=True, as other content would run code. Save a plain dict from "
-            f"key to tensor. ({error})"
-        ) from error
+    wanted = "latents by key, .safetensors or a torch file of a dict"
+    found = read_tensors(file, DataError, wanted=wanted, save="a plain dict from key to tensor")
     if isinstance(found, Tensor):
         raise DataError(
             f"{file}: found one tensor {tuple(found.shape)}, in which nothing says whose latents they are. With `keys` "

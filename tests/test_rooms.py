@@ -23,6 +23,7 @@ KERNEL = (
         "seeds",
         "errors",
         "files",
+        "tensor_files",
         "asset",
         "trained",
         "progress",

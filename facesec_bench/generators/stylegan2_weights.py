@@ -22,6 +22,7 @@ from torch import Tensor
 from facesec_bench.errors import ConfigError, TargetError
 from facesec_bench.files import write_atomically
 from facesec_bench.generators.stylegan2_network import Layout
+from facesec_bench.tensor_files import read_tensors
 
 State = Mapping[str, Tensor]
 
@@ -41,10 +42,8 @@ def read(weights: str, trust_pickle: bool = False, source: str | None = None) ->
         )
     if file.suffix == ".pkl":
         found: Any = from_nvidia(_unpickled(file, trust_pickle, source))
-    elif file.suffix == ".safetensors":
-        found = _safe(file)
     else:
-        found = _torch(file)
+        found = _read(file)
     found = found.get("g_ema", found)
     wrong = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
     if wrong or not found:
@@ -156,26 +155,15 @@ def _count(state: State, pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 
-def _safe(file: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise TargetError(f"{file}: not a safetensors file: {error}") from error
-
-
-def _torch(file: Path) -> Any:
-    try:
-        # Training checkpoints of the port keep their options in a Namespace, which holds values and runs no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise TargetError(
-            f"{file}: torch refuses it with weights_only=True, as other content would run code. Save the state dict of "
-            f"g_ema, best as .safetensors. ({error})"
-        ) from error
+def _read(file: Path) -> Any:
+    # Training checkpoints of the port keep their options in a Namespace.
+    found = read_tensors(
+        file,
+        TargetError,
+        wanted="StyleGAN2 weights (generator.weights=PATH)",
+        save="the state dict of g_ema, best as .safetensors",
+        plain=(argparse.Namespace,),
+    )
     if not isinstance(found, Mapping):
         raise TargetError(f"{file}: found a {type(found).__name__}, wanted a dict of tensors, or one under 'g_ema'.")
     return found

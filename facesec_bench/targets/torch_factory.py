@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +16,7 @@ from facesec_bench.interfaces import TargetCard
 from facesec_bench.targets.checks import check_batch, check_gradient, two_images
 from facesec_bench.targets.identity import state_digest, target_digest
 from facesec_bench.targets.preparation import Preparation
+from facesec_bench.tensor_files import read_tensors
 
 
 class TorchFactoryTarget(nn.Module):
@@ -116,20 +115,5 @@ def _fill(network: nn.Module, file: Path, state_key: str | None) -> None:
 
 
 def _state(file: Path) -> Any:
-    if not file.is_file():
-        raise TargetError(f"{file}: no such file; wanted a .safetensors or torch state dict (weights=...).")
-    if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise TargetError(f"{file}: not a safetensors file: {error}") from error
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise TargetError(
-            f"{file}: torch refuses it with weights_only=True: a whole pickled module would run code. Save the state "
-            f"dict, best as .safetensors. ({error})"
-        ) from error
+    wanted = "a .safetensors or torch state dict (weights=...)"
+    return read_tensors(file, TargetError, wanted=wanted, save="the state dict, best as .safetensors")
