@@ -12,7 +12,7 @@ from experiments.cloaking_adaptive import Retrainer, Tracker
 from experiments.cloaking_judge import Judge
 from experiments.cloaking_plan import Design, adapted_to, cards, held_out, plan
 from experiments.cloaking_training import Training, training_photos
-from experiments.cloaking_words import describe, note_insiders
+from experiments.cloaking_words import describe, note_insiders, note_unasked
 from experiments.evasion import Make
 from experiments.setting import Setting, Size, prepare
 from experiments.watermark_defences import fail
@@ -64,6 +64,7 @@ def cloaking(
     taught = _taught(run, dataset, design, retrainer, training) if adaptive and retrainer and training else None
     run.card.methods = cards(entries, run.card.methods)
     note_insiders(run, evasion, dataset.drawn)
+    note_unasked(run, evasion, targets)
     if isinstance(lpips, torch.nn.Module):
         lpips.to(device)
     outcome, cloaks = Outcome(), Cloaks()

@@ -24,6 +24,14 @@ def note_insiders(run: Run, methods: Mapping[str, Evasion], drawn: Drawn | None)
         )
 
 
+def note_unasked(run: Run, methods: Mapping[str, Evasion], targets: Mapping[str, FRTarget]) -> None:
+    """Say which methods leave out targets that the others craft on."""
+    for method, made in methods.items():
+        weights = getattr(made, "surrogate_weights", {})
+        if unasked := [name for name in targets if weights.get(name) == 0]:
+            run.note(f"{method} does not ask {', '.join(unasked)} where the others craft on it too: its weight is 0.")
+
+
 def describe(
     run: Run, setting: Setting, design: Design, targets: Mapping[str, FRTarget], victims: Sequence[str]
 ) -> None:

@@ -166,7 +166,7 @@ class Session:
             "data": dataset.digest,
         }
         digests |= {f"target:{name}": target.digest for name, target in targets.items()}
-        return digests | _argument_digests(study, "study") | _held_digests(methods, "methods")
+        return digests | _held_digests(study, "study") | _held_digests(methods, "methods")
 
     def _card(self, folder: Path, print_: str, seed: int, dataset: Dataset, targets: Mapping[str, FRTarget]) -> RunCard:
         faces = dataset.faces
@@ -221,35 +221,25 @@ class Session:
             print(f"Report: {files.html}")
 
 
-def _argument_digests(value: Any, name: str) -> dict[str, str]:
-    """The digests of all that a study was given, in parts of parts too."""
-    inside = getattr(value, "keywords", value if isinstance(value, Mapping) else None)
-    if inside is not None:
-        return {k: d for key, part in inside.items() for k, d in _argument_digests(part, f"{name}.{key}").items()}
-    if (
-        name.endswith(".training") and value is not None
-    ):  # a loader; what it loads is cached, so reading it twice is cheap
-        return {name: value().digest}
-    digest = getattr(value, "digest", None)
-    return {name: digest} if isinstance(digest, str) else {}
-
-
 def _held_digests(value: Any, name: str, depth: int = 4) -> dict[str, str]:
-    """The digests of the weights and files that a method holds, such as a cloak's generator, by where they sit."""
+    """The digests of the weights and files that a study or a method was given, such as a cloak's generator, by where
+    they sit."""
+    if name.endswith(".training") and callable(value):  # a loader; what it loads is cached, so a second look is cheap
+        value = value()
     digest = getattr(value, "digest", None)
     if isinstance(digest, str):
         return {name: digest}
     if not depth:
         return {}
-    return {
-        k: d for key, part in _held(value).items() for k, d in _held_digests(part, f"{name}.{key}", depth - 1).items()
-    }
+    parts = [_held_digests(part, f"{name}.{key}", depth - 1) for key, part in _held(value).items()]
+    return {place: found for part in parts for place, found in part.items()}
 
 
 def _held(value: Any) -> dict[str, Any]:
-    """What a mapping or one of our own objects holds, by name."""
-    if isinstance(value, Mapping):
-        return {str(key): part for key, part in value.items()}
+    """What a partial recipe, a mapping or one of our own objects holds, by name."""
+    inside = getattr(value, "keywords", value if isinstance(value, Mapping) else None)
+    if inside is not None:
+        return {str(key): part for key, part in inside.items()}
     ours = type(value).__module__.split(".")[0] in ROOMS
     return dict(vars(value)) if ours and hasattr(value, "__dict__") else {}
 

@@ -17,7 +17,7 @@ from defenses.cloak_finetuning import CloakFinetuning
 from experiments.cloaking import cloaking
 from experiments.cloaking_plan import Design, cards, held_out, plan
 from experiments.cloaking_training import other_people
-from experiments.cloaking_words import adaptive, note_insiders
+from experiments.cloaking_words import adaptive, note_insiders, note_unasked
 from experiments.setting import Size
 from facesec_bench.data import Dataset, Drawn
 from facesec_bench.errors import ConfigError, DataError, FacesecError
@@ -350,6 +350,13 @@ def test_a_cloak_that_paints_with_the_generator_of_the_faces_is_told():
     assert not card.notes
     note_insiders(Run(None, card), methods, Drawn("x", 3))
     assert len(card.notes) == 1 and "drew the faces of this data set: same. It" in card.notes[0]
+
+
+def test_a_recogniser_that_a_method_leaves_out_is_told():
+    methods, card = {"picky": Painted(), "plain": Painted()}, RunCard("run", "cloaking", "running", 0, {}, "f", "now")
+    methods["picky"].surrogate_weights = {"weak": 0, "a": 0.5, "absent": 0}
+    note_unasked(Run(None, card), methods, toys("a", "b", "weak"))
+    assert [note.split(" where")[0] for note in card.notes] == ["picky does not ask weak"]
 
 
 def test_every_picture_is_the_one_its_legend_speaks_of(whole):
