@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
-from facesec_bench.protocols import cloaking, fidelity
+from facesec_bench.protocols import cloaking, fidelity, identification
 from facesec_bench.protocols.crafting import Entry, GoalName, as_kept, craft
 from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.protocols.evasion import Evaluation
@@ -107,6 +107,7 @@ class Judge:
         outcome.records += [
             *self._success(entry, kind, victim, embedded),
             *cloaking.identified(e.faces, e.roles, kind, embedded, clean, method=name, victim=victim),
+            *identification.judge(e.faces, e.roles, kind, embedded, clean, method=name, victim=victim),
             *cloaking.likeness(embedded, sources, keys, self.who[1], method=name, victim=victim),
         ]
         if kind == "dodge":

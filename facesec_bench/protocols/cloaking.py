@@ -18,7 +18,7 @@ from facesec_bench.interfaces import Faces
 from facesec_bench.metrics.identification import ranks
 from facesec_bench.protocols import bits, verification
 from facesec_bench.protocols.crafting import GoalName, as_kept
-from facesec_bench.protocols.identification import RANKS, places, usable_ranks
+from facesec_bench.protocols.identification import RANKS, SUFFIX, places, usable_ranks
 from facesec_bench.protocols.roles import Roles
 from facesec_bench.protocols.verification import MEASURE
 from facesec_bench.records import Record
@@ -81,7 +81,7 @@ def identified(
 
     1 where no photo of the person is among the first N (dodging, the papers' Rank-N-U) or where one of the target is
     (impersonation, Rank-N-T), else 0. Every source counts, as in Hu et al. and Shamshad et al., also where that was so
-    without a cloak; `identification.judge` leaves those out.
+    without a cloak; "rank<N>_untargeted" and "rank<N>_targeted" of `identification.judge` leave those out.
 
     Args:
         embedded, clean: as for `success`.
@@ -154,6 +154,7 @@ def owed(goals: Sequence[GoalName], *, lpips: bool, adaptive: bool) -> tuple[lis
     for kind in goals:
         names += [f"{MEASURE[kind]}_similarity", *(f"{MEASURE[kind]}_psr{d}" for d in ("", *DISTORTIONS))]
         names += [f"{MEASURE[kind]}_psr_rank{n}" for n in RANKS]
+        names += [f"rank{n}_{SUFFIX[kind]}" for n in RANKS]
         names += [f"lpips_{MEASURE[kind]}"] if lpips else []
     if "dodge" in goals:
         names += PROTECTION[:2]

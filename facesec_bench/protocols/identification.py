@@ -16,6 +16,7 @@ from facesec_bench.protocols.roles import Roles
 from facesec_bench.records import Record
 
 RANKS = (1, 5)
+SUFFIX: dict[GoalName, str] = {"dodge": "untargeted", "impersonate": "targeted"}
 
 
 def usable_ranks(roles: Roles) -> tuple[int, ...]:
@@ -35,7 +36,6 @@ def judge(
     wanted = _wanted(faces, roles, kind)
     before = _ranks(faces, roles, clean[list(roles.sources)], clean, wanted)
     after = _ranks(faces, roles, perturbed, clean, wanted)
-    suffix = "untargeted" if kind == "dodge" else "targeted"
     records = []
     for row, source in enumerate(roles.sources):
         identity = faces.names[int(faces.identities[source])]
@@ -44,7 +44,7 @@ def judge(
             if counts:
                 reached = after[row] > n if kind == "dodge" else after[row] <= n
                 key = faces.keys[source]
-                records.append(Record(key, identity, method, victim, f"rank{n}_{suffix}", float(reached)))
+                records.append(Record(key, identity, method, victim, f"rank{n}_{SUFFIX[kind]}", float(reached)))
     return records
 
 

@@ -88,7 +88,8 @@ def path(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module", params=["dodge", "impersonate"])
 def outcome(request: pytest.FixtureRequest, path: Path):
     """One run of one YAML on the toy target, shared by the claims below."""
-    attack = build(path)
+    # These photos hold no face: what fits itself to a face's colours would find none, and change next to nothing.
+    attack = build(path, **({"fit": False} if "fit" in config_of(path) else {}))
     faces, aim = aim_of(request.param)
     before = faces.images.clone(), aim.references.clone(), aim.gallery.images.clone()
     toy = ToyTarget().train()
