@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facesec_bench.errors import TargetError
 from facesec_bench.interfaces import FRTarget
@@ -60,16 +61,25 @@ def distil(
     steps: int,
     learning_rate: float,
     rng: torch.Generator,
+    centre: Tensor | None = None,
+    relations: float = 0.0,
 ) -> None:
     """Train in place on the mean of (1 - cos(student(x), anchor)) + (1 - cos(student(y), anchor)), y the altered x.
 
     The first term keeps clean accuracy; no identity label is needed. Adam, its rate falling to 0 along a cosine, in
     eval mode: BatchNorm keeps its statistics, dropout is off, as when the recogniser is judged.
+
+    Args:
+        centre: (D,); if given, cosines are of what is left when it is taken away. Some recognisers see all faces in one
+            corner of the sphere, where every cosine is near 1 and tells little.
+        relations: weight of a further term, the mean squared difference between the cosines of every two photos of the
+            batch, x and y alike, under student and teacher (Tung and Mori, "Similarity-Preserving Knowledge
+            Distillation", ICCV 2019, there of activations), so that strangers stay strangers.
     """
 
     def loss(batch: Batch) -> Tensor:
         seen = student.embed(torch.cat([batch.clean, batch.altered]))
-        return 2 * (1 - (seen * batch.anchors.repeat(2, 1)).sum(1)).mean()
+        return departure(seen, batch.anchors.repeat(2, 1), centre, relations)
 
     fit(
         cast(nn.Module, student),
@@ -81,6 +91,14 @@ def distil(
         rng=rng,
         train_mode=False,
     )
+
+
+def departure(seen: Tensor, known: Tensor, centre: Tensor | None = None, relations: float = 0.0) -> Tensor:
+    """What `distil` minimises: of embeddings (2B, D), seen by the student, from where they should be; () and 0 there."""
+    if centre is not None:
+        seen, known = (functional.normalize(part - centre, dim=1) for part in (seen, known))
+    near = 2 * (1 - (seen * known).sum(1)).mean()
+    return near + relations * (seen @ seen.T - known @ known.T).square().mean() if relations else near
 
 
 def christen(student: FRTarget, target: FRTarget, suffix: str, note: str) -> FRTarget:

@@ -5,12 +5,14 @@ import importlib
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch.nn import functional
 
 from defenses.cloak_finetuning import CloakFinetuning
+from defenses.distillation import departure
 from facesec_bench.errors import ConfigError, DataError, TargetError
 from facesec_bench.interfaces import CHIP_SIZE
 from facesec_bench.seeds import generator
@@ -86,7 +88,35 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not():
     assert weights(1) == weights(1) != weights(2)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}])
+def test_the_loss_is_the_centred_cosines_and_the_squared_differences_among_photos():
+    generated = np.random.default_rng(0)
+    seen, known = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in generated.normal(size=(2, 6, 4)))
+    centre = known.mean(0) * 0.5
+    a, b = ((v - centre) / np.linalg.norm(v - centre, axis=1, keepdims=True) for v in (seen, known))
+    expected = np.mean([2 * (1 - a[i] @ b[i]) for i in range(6)])
+    expected += 3.0 * np.mean([(a[i] @ a[j] - b[i] @ b[j]) ** 2 for i in range(6) for j in range(6)])
+    found = departure(*(torch.tensor(v) for v in (seen, known, centre)), 3.0)
+    assert found.item() == pytest.approx(expected)
+    assert departure(torch.tensor(known), torch.tensor(known), torch.tensor(centre), 3.0).item() == pytest.approx(0)
+    plain = departure(torch.tensor(seen), torch.tensor(known)).item()
+    assert plain == pytest.approx(2 * (1 - (seen * known).sum(1).mean()))
+
+
+def test_strangers_stay_strangers_where_the_cosines_among_photos_count():
+    """The cloak is one grey picture, so anchors alone pull everybody together."""
+    chips, held_out, grey = photos(32), photos(24, "held out"), torch.full((32, 3, CHIP_SIZE, CHIP_SIZE), 0.5)
+
+    def drift(relations: float) -> float:
+        tuning = CloakFinetuning(steps=30, batch=8, learning_rate=1e-3, relations=relations)
+        student = tuning(ToyTarget(), chips, grey, generator(1, "train"))
+        with torch.no_grad():
+            after, before = (m.embed(held_out) @ m.embed(held_out).T for m in (student, ToyTarget()))
+        return (after - before).abs().mean().item()
+
+    assert drift(20.0) < 0.8 * drift(0.0)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"relations": -1.0}])
 def test_a_setting_out_of_range_is_refused(wrong):
     with pytest.raises(ConfigError, match=r"found .* wanted"):
         CloakFinetuning(**wrong)
@@ -101,7 +131,7 @@ def test_a_target_without_weights_and_photos_without_cloaks_are_refused():
 
     with pytest.raises(TargetError, match="torch module"):
         CloakFinetuning()(Frozen(), photos(2), photos(2), generator(0))
-    for clean, cloaks in ((photos(2)[:0], photos(2)[:0]), (photos(2), photos(1))):
+    for clean, cloaks in ((photos(2)[:0], photos(2)[:0]), (photos(1), photos(1)), (photos(2), photos(1))):
         with pytest.raises(DataError, match="one cloak of each"):
             CloakFinetuning()(ToyTarget(), clean, cloaks, generator(0))
 
