@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--photos", help="a folder of people; generated faces if left out")
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--held-out", default="sface")
-    parser.add_argument("--stop", type=float, default=0.0)
+    parser.add_argument("--stop", type=float, default=-0.1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
