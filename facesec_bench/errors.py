@@ -33,3 +33,7 @@ class ConfigError(FacesecError):
 
 class TrainingError(FacesecError):
     """A training broke down: a loss or gradient that is missing, NaN or infinite."""
+
+
+class AccessError(FacesecError):
+    """An attack asked a victim for what its access level forbids, or more often than its budget allows."""

@@ -28,6 +28,7 @@ KERNEL = (
         "trained",
         "progress",
         "runs",
+        "access",
         "distortions",
         "screenshot",
     ),
