@@ -42,8 +42,8 @@ class Classifier(Protocol):
         """(B, 3, 224, 224) RGB in [0, 1] -> (B, F), what the last layer takes; differentiable."""
         ...
 
-    def logits(self, chips: Tensor) -> Tensor:
-        """(B, 3, 224, 224) RGB in [0, 1] -> (B, K), differentiable."""
+    def head(self, features: Tensor) -> Tensor:
+        """(B, F) -> (B, K) logits, the last layer."""
         ...
 
 
@@ -114,34 +114,33 @@ class ClassifierAccess:
         self.name, self.classes, self.level, self.meter = victim.name, victim.classes, level, Meter(most=most)
         self._victim, self._answer = victim, answer or (lambda logits: logits)
 
-    def logits(self, chips: Tensor) -> Tensor:
-        """(B, 3, 224, 224) -> (B, K), differentiable. White box only.
+    def inside(self, chips: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, 224, 224) -> (B, F) what the last layer takes, and (B, K) logits; differentiable. White box only.
 
         Raises:
             AccessError: the level forbids it, or the budget is spent.
         """
         self._need("white", "logits")
         self.meter.ask(len(chips))
-        return self.meter.watch(self._victim.logits(chips))
+        features = self.meter.watch(self._victim.features(chips))
+        return features, self._victim.head(features)
 
-    def features(self, chips: Tensor) -> Tensor:
-        """(B, 3, 224, 224) -> (B, F), differentiable. White box only; raises as `logits`."""
-        self._need("white", "features")
-        self.meter.ask(len(chips))
-        return self.meter.watch(self._victim.features(chips))
+    def logits(self, chips: Tensor) -> Tensor:
+        """The second of `inside`."""
+        return self.inside(chips)[1]
 
     @torch.no_grad()
     def probabilities(self, chips: Tensor) -> Tensor:
         """(B, 3, 224, 224) -> (B, K), summing to 1, without a gradient. Soft labels; raises as `logits`."""
         self._need("soft_label", "probabilities")
         self.meter.ask(len(chips))
-        return self._answer(self._victim.logits(chips)).softmax(1)
+        return self._answer(self._victim.head(self._victim.features(chips))).softmax(1)
 
     @torch.no_grad()
     def labels(self, chips: Tensor) -> Tensor:
         """(B, 3, 224, 224) -> (B,) the most probable class, at every level; raises as `logits`."""
         self.meter.ask(len(chips))
-        return self._answer(self._victim.logits(chips)).argmax(1)
+        return self._answer(self._victim.head(self._victim.features(chips))).argmax(1)
 
     def _need(self, level: ClassifierLevel, what: str) -> None:
         _need(self.level, level, CLASSIFIER_LEVELS, self.name, what)
