@@ -86,8 +86,8 @@ class LogitLoss:
 
 @dataclass(frozen=True)
 class Margin:
-    """-l_y + max_{j != y} l_j: PLG-MI (Yuan et al., "Pseudo Label-Guided Model Inversion Attack via Conditional Generative
-    Adversarial Network", AAAI 2023)."""
+    """-l_y + max_{j != y} l_j: PLG-MI (Yuan et al., "Pseudo Label-Guided Model Inversion Attack via Conditional
+    Generative Adversarial Network", AAAI 2023)."""
 
     def bind(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Objective:
         """See `IdentityLoss`."""
