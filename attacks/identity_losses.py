@@ -1,10 +1,11 @@
 """Identity losses: how far a picture is from being taken for a person, as the inversion papers put it.
 
-Each is bound to the people wanted and gives what `search.minimise` takes: (B, 3, 224, 224) -> (B,), lower is nearer.
+Each is bound to a victim once and then asked of pictures and the people wanted in them; lower is nearer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,17 +15,18 @@ from torch.nn import functional
 
 from facesec_bench.access import ClassifierAccess
 from facesec_bench.errors import ConfigError
-from facesec_bench.search import Objective
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""((B, 3, 224, 224) chips, (B,) classes wanted) -> (B,)."""
 
 
 class IdentityLoss(Protocol):
     """A loss on a classifier."""
 
-    def bind(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Objective:
-        """The objective of a batch.
+    def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
+        """The loss on one victim.
 
         Args:
-            people: (B,) classes wanted.
             public: (N, 3, 224, 224) photos of other people, for losses that ask what features usually are.
             rng: for losses that draw.
         """
@@ -35,9 +37,9 @@ class IdentityLoss(Protocol):
 class CrossEntropy:
     """-log p_y: GMI (Zhang et al., "The Secret Revealer", CVPR 2020), KED-MI (Chen et al., ICCV 2021)."""
 
-    def bind(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Objective:
+    def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`."""
-        return lambda chips: functional.cross_entropy(victim.logits(chips), people, reduction="none")
+        return lambda chips, people: functional.cross_entropy(victim.logits(chips), people, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class LogitLoss:
 
     Attributes:
         weight: of the second term.
-        p_reg: "mean", of the features of public photos, as the released code comes to do; "gaussian" draws one for each
-            picture from their mean and standard deviation, as the paper says.
+        p_reg: "mean", of the features of public photos, as the released code comes to do; "gaussian" draws
+            one for each picture at every step from their mean and standard deviation, as the paper says.
 
     Raises:
         ConfigError: a negative weight, or another p_reg.
@@ -66,19 +68,20 @@ class LogitLoss:
                 f"logit: found weight {self.weight} and p_reg {self.p_reg!r}, wanted 0 or more, 'mean' or 'gaussian'."
             )
 
-    def bind(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Objective:
+    def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`; asks the victim for the features of every public photo."""
+        if len(public) < 2:
+            raise ConfigError(f"logit: found {len(public)} public photos, wanted some hundreds, for p_reg.")
         with torch.no_grad():
-            known = torch.cat([victim.inside(few.to(people.device))[0] for few in public.split(16)])
-        if len(known) < 2:
-            raise ConfigError(f"logit: found {len(known)} public photos, wanted some hundreds, for p_reg.")
-        wanted = known.mean(0).expand(len(people), -1)
-        if self.p_reg == "gaussian":
-            drawn = torch.randn(wanted.shape, generator=rng, device=rng.device).to(wanted)
-            wanted = wanted + drawn * known.std(0)
+            known = torch.cat([victim.inside(few)[0] for few in public.split(16)])
+        mean, spread = known.mean(0), known.std(0)
 
-        def loss(chips: Tensor) -> Tensor:
+        def loss(chips: Tensor, people: Tensor) -> Tensor:
             features, logits = victim.inside(chips)
+            wanted = mean.expand_as(features)
+            if self.p_reg == "gaussian":
+                drawn = torch.randn(features.shape, generator=rng, device=rng.device).to(features)
+                wanted = wanted + drawn * spread
             return self.weight * (features - wanted).square().mean(1) - logits.gather(1, people[:, None])[:, 0]
 
         return loss
@@ -89,10 +92,10 @@ class Margin:
     """-l_y + max_{j != y} l_j: PLG-MI (Yuan et al., "Pseudo Label-Guided Model Inversion Attack via Conditional
     Generative Adversarial Network", AAAI 2023)."""
 
-    def bind(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Objective:
+    def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`."""
 
-        def loss(chips: Tensor) -> Tensor:
+        def loss(chips: Tensor, people: Tensor) -> Tensor:
             logits = victim.logits(chips)
             own = functional.one_hot(people, victim.classes).bool()
             return logits.masked_fill(own, -torch.inf).amax(1) - logits[own]
@@ -111,10 +114,10 @@ class Poincare:
 
     inset: float = 1e-4
 
-    def bind(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Objective:
+    def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`."""
 
-        def loss(chips: Tensor) -> Tensor:
+        def loss(chips: Tensor, people: Tensor) -> Tensor:
             return self.distance(victim.logits(chips), people)
 
         return loss

@@ -37,7 +37,8 @@ PUBLIC = flat((0.2, 0.4, 0.6), (0.4, 0.4, 0.2), (0.3, 0.7, 0.1))
 
 def bound(loss, people: list[int], victim: ClassifierAccess | None = None):
     access = victim or ClassifierAccess(Colours(), "white")
-    return loss.bind(torch.tensor(people), access, PUBLIC, generator(0, "loss"))
+    found = loss.bind(access, PUBLIC, generator(0, "loss"))
+    return lambda chips: found(chips, torch.tensor(people))
 
 
 def test_cross_entropy_and_margin_are_what_their_formulas_say():
@@ -59,9 +60,7 @@ def test_the_logit_loss_is_the_negative_logit_and_the_distance_to_usual_features
 
 def test_the_gaussian_p_reg_is_drawn_around_the_mean_with_the_spread_of_public_features():
     zero = torch.zeros(4000, 3, 2, 2)
-    loss = LogitLoss(weight=1.0, p_reg="gaussian").bind(
-        torch.zeros(4000, dtype=torch.int64), ClassifierAccess(Colours(), "white"), PUBLIC, generator(0, "loss")
-    )
+    loss = bound(LogitLoss(weight=1.0, p_reg="gaussian"), [0] * 4000)
     features = PUBLIC.mean((2, 3)).double()
     expected = (features.mean(0).square() + features.var(0)).mean().item()  # E |p_reg|^2
     assert loss(zero).mean().item() == pytest.approx(expected, rel=0.03)
@@ -103,7 +102,7 @@ def test_a_loss_refuses_a_black_box_and_counts_in_a_white_one(name):
 def test_a_logit_loss_wants_public_photos_and_settings_in_range():
     access = ClassifierAccess(Colours(), "white")
     with pytest.raises(ConfigError, match="public photos"):
-        LogitLoss().bind(torch.tensor([0]), access, PUBLIC[:1], generator(0))
+        LogitLoss().bind(access, PUBLIC[:1], generator(0))
     for wrong in ({"weight": -1.0}, {"p_reg": "median"}):
         with pytest.raises(ConfigError, match="wanted"):
             LogitLoss(**wrong)
