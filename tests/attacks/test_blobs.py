@@ -1,0 +1,86 @@
+"""Recovery by blobs: it comes nearer, asks what it says, and paints what it says."""
+
+import pytest
+import torch
+
+from attacks.blobs import SIDE, Blobs
+from attacks.greedy import GreedyRule
+from facesec_bench.access import EmbeddingAccess
+from facesec_bench.errors import AccessError, ConfigError
+from facesec_bench.interfaces import CHIP_SIZE
+from facesec_bench.seeds import generator
+from facesec_bench.targets.toy import ToyTarget
+
+
+def victim(**changes) -> EmbeddingAccess:
+    toy = ToyTarget()
+    coarse = torch.rand(3, 1, 6, 6, generator=generator(0, "faces")).expand(-1, 3, -1, -1)
+    chips = torch.nn.functional.interpolate(coarse, CHIP_SIZE, mode="bilinear")
+    with torch.no_grad():
+        return EmbeddingAccess(toy, **({"level": "similarity", "enrolled": toy.embed(chips)} | changes))
+
+
+PEOPLE = torch.tensor([2, 0])
+SHORT = Blobs(steps=40, proposals=12, starts=2, start_steps=3)
+
+
+@pytest.fixture(scope="module")
+def recovered():
+    access = victim()
+    chips = SHORT(PEOPLE, access, generator(0, "blobs"))
+    return chips, access.meter.queries, access
+
+
+def test_pictures_come_nearer_to_whom_they_should_show(recovered):
+    chips, _, access = recovered
+    grey = torch.full_like(chips, 0.5)
+    assert (access.similarity(chips, PEOPLE) > access.similarity(grey, PEOPLE) + 0.05).all()
+    longer = Blobs(steps=150, proposals=12, starts=2, start_steps=3)(PEOPLE, access, generator(0, "blobs"))
+    assert (access.similarity(longer, PEOPLE) > access.similarity(chips, PEOPLE)).all()
+
+
+def test_queries_are_those_that_it_says_and_a_budget_ends_it(recovered):
+    assert recovered[1] == len(PEOPLE) * SHORT.queries == 2 * (12 * (40 + 2 * 3) + 2)
+    with pytest.raises(AccessError, match="budget is 100"):
+        SHORT(PEOPLE, victim(most=100), generator(0))
+
+
+def test_pictures_are_grey_symmetric_and_within_range(recovered):
+    chips = recovered[0]
+    assert chips.shape == (2, 3, CHIP_SIZE, CHIP_SIZE) and chips.min() >= 0 and chips.max() <= 1
+    assert torch.equal(chips[:, 0], chips[:, 1]) and torch.equal(chips[:, 0], chips[:, 2])
+    pictures = torch.full((1, 1, SIDE, SIDE), 0.5)
+    proposals = SHORT._propose(pictures, torch.zeros(1), generator(0))
+    assert torch.allclose(proposals, proposals.flip(-1), atol=1e-6)
+    lopsided = Blobs(symmetric=False)._propose(pictures, torch.zeros(1), generator(0))
+    assert not torch.allclose(lopsided, lopsided.flip(-1), atol=1e-3)
+
+
+def test_blobs_shrink_as_the_picture_grows_alike():
+    pictures = torch.full((3, 1, SIDE, SIDE), 0.5)
+    proposals = Blobs(proposals=200, symmetric=False)._propose(pictures, torch.tensor([-1.0, 0.1, 0.9]), generator(0))
+    change = (proposals - 0.5).abs()
+    spread = (change.sum((2, 3, 4)) / change.amax((2, 3, 4))).mean(1)  # 2 pi sigma^2 of a bell
+    assert spread[0] > spread[1] > spread[2]
+    # sigma^2 = (10 + 75) / 4 on average where coarseness is spent
+    assert spread[2].item() == pytest.approx(2 * torch.pi * 85 / 4, rel=0.15)
+
+
+def test_the_rule_takes_the_best_proposal_even_where_it_is_worse():
+    asked = []
+
+    def ask(few, rows):
+        asked.append(len(few))
+        return -few[:, 0].abs()
+
+    rule = GreedyRule(lambda p, s, rng: torch.stack([p + 1, p + 2], 1), ask, generator(0), at_once=3)
+    params = rule.step(torch.tensor([[5.0], [-3.0]]), None)
+    assert params.tolist() == [[6.0], [-1.0]] and rule.score.tolist() == [-6.0, -1.0] and asked == [3, 1]
+
+
+def test_the_same_seed_gives_the_same_picture():
+    short = Blobs(steps=2, proposals=4, starts=2, start_steps=1)
+    one, two, other = (short(PEOPLE, victim(), generator(s, "blobs")) for s in (0, 0, 1))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+    with pytest.raises(ConfigError, match="above 0"):
+        Blobs(proposals=0)
