@@ -1,0 +1,154 @@
+"""BREP-MI: inversion from labels alone (Kahla et al., "Label-Only Model Inversion Attacks via Boundary Repulsion", CVPR
+2022): away from whatever nearby is taken for somebody else, to the middle of where the person is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attacks.inversion_priors import PointSpace, Prior, module_of
+from facesec_bench.access import ClassifierAccess, ClassifierLevel
+from facesec_bench.errors import ConfigError, DataError
+from facesec_bench.search import GradientAt, borrowed, minimise
+
+Right = Callable[[Tensor, Tensor], Tensor]
+"""(params (M, P), rows (M,) of the batch they belong to) -> (M,) bool: is it taken for the person? M queries."""
+
+_AT_ONCE = 64
+"""Pictures asked about together."""
+
+
+@dataclass
+class Repulsion:
+    """A `search.Rule`: points on a sphere around each row are asked about, and those taken for somebody else push.
+
+    Where at least `share` of a row's points are right, its sphere grows by `growth` and the row stays; else it moves a
+    third of the radius, at most `longest`, away from the mean of the wrong points, unless it would leave the person
+    there. A row whose sphere has not grown for `patience` steps rests.
+
+    Attributes:
+        radius: of the spheres at the beginning.
+    """
+
+    right: Right
+    rng: torch.Generator
+    points: int = 32
+    radius: float = 2.0
+    growth: float = 1.3
+    share: float = 0.75
+    longest: float = 3.0
+    patience: int = 1000
+    radii: Tensor | None = field(default=None, init=False)
+    waited: Tensor | None = field(default=None, init=False)
+
+    def reset(self) -> None:
+        """Forget the spheres."""
+        self.radii = self.waited = None
+
+    def step(self, params: Tensor, gradient_at: GradientAt) -> Tensor:
+        """Grow, move or rest."""
+        if self.radii is None or self.waited is None:
+            self.radii = torch.full((len(params),), self.radius, device=params.device)
+            self.waited = torch.zeros(len(params), dtype=torch.int64, device=params.device)
+        rows = (self.waited < self.patience).nonzero()[:, 0]
+        if not len(rows):
+            return params
+        noise = torch.randn(len(rows), self.points, params.shape[1], generator=self.rng, device=self.rng.device)
+        ways = functional.normalize(noise.to(params), dim=2)
+        around = params[rows, None] + self.radii[rows, None, None] * ways
+        right = self._asked(around.flatten(0, 1), rows.repeat_interleave(self.points)).view(len(rows), self.points)
+        grown = right.float().mean(1) >= self.share
+        self.radii[rows[grown]] *= self.growth
+        self.waited[rows] = torch.where(grown, 0, self.waited[rows] + 1)
+        pushed = rows[~grown]
+        if not len(pushed):
+            return params
+        wrong = (~right[~grown]).to(params)
+        away = -functional.normalize((wrong[..., None] * ways[~grown]).sum(1), dim=1)
+        moved = params.clone()
+        moved[pushed] += (self.radii[pushed] / 3).clamp_max(self.longest)[:, None] * away
+        kept = self._asked(moved[pushed], pushed)
+        moved[pushed[~kept]] = params[pushed[~kept]]
+        return moved
+
+    def _asked(self, params: Tensor, rows: Tensor) -> Tensor:
+        pairs = zip(params.split(_AT_ONCE), rows.split(_AT_ONCE), strict=True)
+        return torch.cat([self.right(few, whose) for few, whose in pairs])
+
+
+@dataclass(frozen=True)
+class BoundaryRepulsion:
+    """The attack.
+
+    Attributes:
+        prior: which pictures count as faces.
+        steps: at most.
+        draws: pictures drawn at most for each person until one is taken for them.
+        points, radius, growth, share, longest, patience: see `Repulsion`; defaults are those of the paper's code.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    prior: Prior
+    steps: int = 100
+    draws: int = 1000
+    points: int = 32
+    radius: float = 2.0
+    growth: float = 1.3
+    share: float = 0.75
+    longest: float = 3.0
+    patience: int = 1000
+    level: ClassifierLevel = "hard_label"
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or min(self.draws, self.points, self.patience) < 1 or not 0 < self.share <= 1:
+            raise ConfigError(f"boundary repulsion: found {self}, wanted counts above 0 and a share up to 1.")
+        if not min(self.radius, self.longest) > 0 or not self.growth > 1:
+            raise ConfigError(f"boundary repulsion: found {self}, wanted lengths above 0 and a growth above 1.")
+
+    def __call__(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Tensor:
+        """One picture for each row, see `inversion.Inversion`.
+
+        Raises:
+            DataError: somebody for whom no drawn picture is taken.
+            AccessError: the victim's budget is spent.
+        """
+
+        def right(params: Tensor, rows: Tensor) -> Tensor:
+            return victim.labels(self.prior.render(params)) == people[rows]
+
+        rule = Repulsion(
+            right, rng, self.points, self.radius, self.growth, self.share, self.longest, self.patience
+        )  # fmt: skip
+        with borrowed(*module_of(self.prior)), torch.no_grad():
+            begin = self._begin(people, victim, rng)
+            found = minimise(_no_gradient, PointSpace(self.prior, begin), rule, self.steps, rng)
+            return torch.cat([self.prior.render(few) for few in found.split(_AT_ONCE)])
+
+    def _begin(self, people: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
+        """(B, P): for each row a drawn picture that is taken for its person; one pool serves all rows."""
+        found: dict[int, Tensor] = {}
+        drawn = 0
+        while len(found) < len(people) and drawn < self.draws:
+            pool = self.prior.draw(min(_AT_ONCE, self.draws - drawn), rng).to(people.device)
+            drawn += len(pool)
+            for params, label in zip(pool, victim.labels(self.prior.render(pool)).tolist(), strict=True):
+                waiting = [row for row, person in enumerate(people.tolist()) if person == label and row not in found]
+                if waiting:
+                    found[waiting[0]] = params
+        missing = sorted({int(people[row]) for row in range(len(people)) if row not in found})
+        if missing:
+            raise DataError(
+                f"boundary repulsion: of {drawn} drawn pictures too few were taken for the people {missing}; wanted "
+                "one for each picture asked for. Raise draws, or leave these people out and say so."
+            )
+        return torch.stack([found[row] for row in range(len(people))])
+
+
+def _no_gradient(images: Tensor) -> Tensor:
+    raise AssertionError("Labels give no gradient.")

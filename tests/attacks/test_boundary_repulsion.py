@@ -1,0 +1,100 @@
+"""Repulsion from the boundary: to the middle, from labels only."""
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.boundary_repulsion import BoundaryRepulsion, Repulsion
+from facesec_bench.access import ClassifierAccess
+from facesec_bench.errors import ConfigError, DataError
+from facesec_bench.seeds import generator
+
+
+def disc(params: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Everybody is seen within 5 of the origin."""
+    return params.norm(dim=1) <= 5
+
+
+def test_a_point_near_the_border_moves_to_the_middle_and_its_sphere_grows():
+    rule = Repulsion(disc, generator(0, "rule"))
+    params = torch.tensor([[4.9, 0.0], [0.0, -4.0]])
+    before = params.norm(dim=1)
+    for _ in range(60):
+        params = rule.step(params, None)
+        assert disc(params, torch.arange(2)).all(), "a step never leaves the person"
+    assert (params.norm(dim=1) < 0.6 * before).all()
+    assert (rule.radii > 2).all()
+
+
+def test_in_the_open_a_sphere_grows_and_nothing_moves():
+    rule = Repulsion(lambda params, rows: torch.ones(len(params), dtype=torch.bool), generator(0), radius=1.0)
+    params = torch.tensor([[1.0, 2.0]])
+    for _ in range(3):
+        assert torch.equal(rule.step(params, None), params)
+    assert rule.radii.item() == pytest.approx(1.3**3)
+
+
+def test_who_waited_long_enough_rests_and_asks_no_more():
+    asked = []
+
+    def never(params, rows):
+        asked.append(len(params))
+        return torch.zeros(len(params), dtype=torch.bool)
+
+    rule = Repulsion(never, generator(0), points=4, patience=2)
+    for _ in range(5):
+        rule.step(torch.zeros(1, 2), None)
+    assert sum(asked) == 2 * (4 + 1)
+
+
+class Colours(nn.Module):
+    name, classes, digest = "colours", 3, "0" * 64
+
+    def features(self, chips):
+        return chips.mean((2, 3))
+
+    def head(self, features):
+        return features
+
+
+class Flat:
+    name, digest, cost = "flat", "flat", None
+
+    def draw(self, count, rng):
+        return torch.randn(count, 3, generator=rng)
+
+    def picture(self, params):
+        return params.sigmoid()[:, :, None, None].expand(-1, -1, 8, 8)
+
+    render = picture
+
+    def project(self, params):
+        return params.clamp(-9, 9)
+
+
+def test_labels_suffice_to_go_deeper_and_every_query_is_counted():
+    people, attack = torch.tensor([0, 1, 2, 1]), BoundaryRepulsion(Flat(), steps=30)
+    victim = ClassifierAccess(Colours(), "hard_label")
+    start = BoundaryRepulsion(Flat(), steps=0)(people, ClassifierAccess(Colours(), "hard_label"), None, generator(0))
+    chips = attack(people, victim, None, generator(0))
+
+    def margin(images):
+        means = images.mean((2, 3))
+        return means[range(4), people] - means.masked_fill(nn.functional.one_hot(people, 3).bool(), -1).amax(1)
+
+    assert (margin(start) > 0).all() and margin(chips).mean() > margin(start).mean() + 0.1
+    assert victim.meter.gradients == 0 and victim.meter.queries > 30 * 32 * 4
+
+
+def test_somebody_who_is_never_seen_is_named():
+    with pytest.raises(DataError, match=r"people \[2\]"):
+        BoundaryRepulsion(Flat(), draws=2)(
+            torch.tensor([2]), ClassifierAccess(Never(), "hard_label"), None, generator(0)
+        )
+    with pytest.raises(ConfigError, match="growth above 1"):
+        BoundaryRepulsion(Flat(), growth=1.0)
+
+
+class Never(Colours):
+    def head(self, features):
+        return features - torch.tensor([0.0, 0.0, 9.0])
