@@ -444,7 +444,7 @@ def test_the_card_says_whom_a_tracker_learned_from_and_how(tmp_path):
     assert card.data["tracker"] == {
         "name": "others", "digest": "6x4 7", "licence": "none", "generated": False, "attacked_generated": False,
         "people": 3, "cloaks": 6, "retrainer": "CloakFinetuning",
-        "settings": {"suffix": "adapted", "steps": 1, "batch": 2, "learning_rate": 1e-4},
+        "settings": {"suffix": "adapted", "steps": 1, "batch": 2, "learning_rate": 2e-5, "relations": 5.0},
     }  # fmt: skip
     told = card.threat_model[-1]
     assert "6 cloaks of 3 other people (others, digest 6x4 7)" in told and "steps 1, batch 2" in told
