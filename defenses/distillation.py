@@ -94,7 +94,7 @@ def distil(
 
 
 def departure(seen: Tensor, known: Tensor, centre: Tensor | None = None, relations: float = 0.0) -> Tensor:
-    """What `distil` minimises: of embeddings (2B, D), seen by the student, from where they should be; () and 0 there."""
+    """What `distil` minimises: of embeddings (2B, D), seen by the student, from where they should be; (), 0 there."""
     if centre is not None:
         seen, known = (functional.normalize(part - centre, dim=1) for part in (seen, known))
     near = 2 * (1 - (seen * known).sum(1)).mean()

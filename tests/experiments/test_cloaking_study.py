@@ -153,6 +153,8 @@ def test_the_rate_of_the_untouched_photo_is_what_the_recogniser_gets_wrong_anywa
             assert outcome.scores[f"{goal}_psr_rank1/clean/{victim}"].n == 6, f"{name} counts every probe"
         accuracy = outcome.scores[f"rank1_accuracy/clean/{victim}"].value
         assert outcome.scores[f"dodging_psr_rank1/clean/{victim}"].value == pytest.approx(1 - accuracy)
+        found = outcome.scores[f"rank1_untargeted/clean/{victim}"]  # as the evasion study counts: found when clean
+        assert found.value == 0 and found.n == round(6 * accuracy)
     assert outcome.scores["lpips/clean/a"].value == 0 and outcome.scores["psnr/clean/a"].n == 0
 
 
@@ -192,6 +194,7 @@ def test_a_method_that_fails_owes_its_scores_and_costs_no_other(whole):
 def test_a_rank_that_a_small_gallery_cannot_have_is_nan_and_not_left_out(tmp_path):
     outcome, _ = study(tmp_path, size=Size(identities=4, judges=1, batch_size=8))
     assert outcome.scores["dodging_psr_rank5/pgd/a"].n == 0 and outcome.scores["dodging_psr_rank1/pgd/a"].n > 0
+    assert outcome.scores["rank5_untargeted/pgd/a"].n == 0 and outcome.scores["rank1_untargeted/pgd/a"].n > 0
     assert not [key for key in outcome.scores if key.startswith(("adaptive_", "protection_adaptive"))]
 
 
@@ -444,7 +447,7 @@ def test_the_card_says_whom_a_tracker_learned_from_and_how(tmp_path):
     assert card.data["tracker"] == {
         "name": "others", "digest": "6x4 7", "licence": "none", "generated": False, "attacked_generated": False,
         "people": 3, "cloaks": 6, "retrainer": "CloakFinetuning",
-        "settings": {"suffix": "adapted", "steps": 1, "batch": 2, "learning_rate": 1e-4},
+        "settings": {"suffix": "adapted", "steps": 1, "batch": 2, "learning_rate": 2e-5, "relations": 5.0},
     }  # fmt: skip
     told = card.threat_model[-1]
     assert "6 cloaks of 3 other people (others, digest 6x4 7)" in told and "steps 1, batch 2" in told

@@ -224,6 +224,7 @@ BEFORE, CLEAN = Score(0.8, 0.7, 0.9, 50), Score(0.05, 0.0, 0.1, 50)
         (Score(0.3, 0.2, 0.41, 50), CLEAN, "undecided"),
         (Score(0.5, 0.41, 0.6, 50), CLEAN, "not fallen"),
         (Score(0.06, 0.02, 0.12, 50), CLEAN, "fallen, as without a cloak"),
+        (Score(0.40, 0.10, 0.70, 50), CLEAN, "undecided"),
         (Score(0.06, 0.02, 0.12, 50), None, "fallen"),
         (Score(0.06, 0.02, 0.12, 50), Score(0.65, 0.6, 0.71, 50), "nothing to lose"),
         (NOTHING, CLEAN, "–"),

@@ -23,9 +23,9 @@ OPENING = (
 )
 RULE = (
     "How it is called: “fallen” where the interval after adaptation lies wholly below half of the PSR before, "
-    "“not fallen” where it lies wholly above half, else “undecided”; and “as without a cloak” where it overlaps "
-    "the interval of untouched photos. A cloak whose interval before adaptation overlaps that of untouched photos had "
-    "nothing to lose."
+    "“not fallen” where it lies wholly above half, else “undecided”; and “as without a cloak” where what is left is "
+    "itself within the interval of untouched photos. A cloak whose interval before adaptation overlaps that of "
+    "untouched photos had nothing to lose."
 )
 NEAREST = (
     "1-NN: a tracker's gallery holds the person's photo and everybody else's; the rate is how often the nearest photo "
@@ -87,7 +87,7 @@ def verdict(before: Score | None, after: Score | None, clean: Score | None) -> s
         return "nothing to lose"
     half = FALLEN * before.value
     called = "fallen" if after.high < half else "not fallen" if after.low > half else "undecided"
-    return f"{called}, as without a cloak" if clean is not None and after.low <= clean.high else called
+    return f"{called}, as without a cloak" if clean is not None and after.value <= clean.high else called
 
 
 def _adapted(study: Study, rows: list[Protector], measure: str) -> Table | None:
