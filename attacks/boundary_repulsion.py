@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.inversion_priors import PointSpace, Prior, module_of
+from attacks.inversion_priors import PointSpace, Prior, PriorMaker, modules_of
 from facesec_bench.access import ClassifierAccess, ClassifierLevel
 from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.search import GradientAt, borrowed, minimise
@@ -94,7 +94,7 @@ class BoundaryRepulsion:
         ConfigError: a number out of range.
     """
 
-    prior: Prior
+    prior: PriorMaker
     steps: int = 100
     draws: int = 1000
     points: int = 32
@@ -118,26 +118,27 @@ class BoundaryRepulsion:
             DataError: somebody for whom no drawn picture is taken.
             AccessError: the victim's budget is spent.
         """
+        prior = self.prior.bind(victim, public, rng)
 
         def right(params: Tensor, rows: Tensor) -> Tensor:
-            return victim.labels(self.prior.render(params)) == people[rows]
+            return victim.labels(prior.render(params)) == people[rows]
 
         rule = Repulsion(
             right, rng, self.points, self.radius, self.growth, self.share, self.longest, self.patience
         )  # fmt: skip
-        with borrowed(*module_of(self.prior)), torch.no_grad():
-            begin = self._begin(people, victim, rng)
-            found = minimise(_no_gradient, PointSpace(self.prior, begin), rule, self.steps, rng)
-            return torch.cat([self.prior.render(few) for few in found.split(_AT_ONCE)])
+        with borrowed(*modules_of(prior)), torch.no_grad():
+            begin = self._begin(prior, people, victim, rng)
+            found = minimise(_no_gradient, PointSpace(prior, begin), rule, self.steps, rng)
+            return torch.cat([prior.render(few) for few in found.split(_AT_ONCE)])
 
-    def _begin(self, people: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
+    def _begin(self, prior: Prior, people: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
         """(B, P): for each row a drawn picture that is taken for its person; one pool serves all rows."""
         found: dict[int, Tensor] = {}
         drawn = 0
         while len(found) < len(people) and drawn < self.draws:
-            pool = self.prior.draw(min(_AT_ONCE, self.draws - drawn), rng).to(people.device)
+            pool = prior.draw(min(_AT_ONCE, self.draws - drawn), rng).to(people.device)
             drawn += len(pool)
-            for params, label in zip(pool, victim.labels(self.prior.render(pool)).tolist(), strict=True):
+            for params, label in zip(pool, victim.labels(prior.render(pool)).tolist(), strict=True):
                 waiting = [row for row, person in enumerate(people.tolist()) if person == label and row not in found]
                 if waiting:
                     found[waiting[0]] = params

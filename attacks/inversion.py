@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attacks.identity_losses import IdentityLoss, Loss
-from attacks.inversion_priors import GaussianSpace, PointSpace, Prior, module_of
+from attacks.inversion_priors import GaussianSpace, PointSpace, Prior, PriorMaker, modules_of
 from attacks.jitter import Jitter, jittered
 from facesec_bench.access import ClassifierAccess, ClassifierLevel
 from facesec_bench.errors import ConfigError
@@ -20,8 +20,6 @@ from facesec_bench.search import Objective, Part, Rule, borrowed, minimise
 
 Students = Callable[[ClassifierAccess, Tensor, torch.Generator], list[tuple[ClassifierAccess, IdentityLoss]]]
 """(victim, public photos, rng) -> classifiers that learned to answer as the victim does, and the loss on each."""
-Critic = Callable[[Tensor], Tensor]
-"""(B, 3, R, R) pictures of a prior -> (B,), the less real the greater."""
 
 _LOOK = 10
 """Steps between two looks at whether a picture has arrived."""
@@ -45,7 +43,6 @@ class Inversion:
         jitter: views over which the loss is averaged, one a step.
         views: random views over which the victim's confidence is averaged for the choice among restarts; 0 looks at the
             picture itself.
-        critic, realism: what tells pictures from faces, and its weight.
         students: further classifiers on which the loss is taken too; LOMMA's model augmentation.
         stop: a picture whose confidence on the victim is at least this moves no further; None walks all steps.
 
@@ -53,7 +50,7 @@ class Inversion:
         ConfigError: a number out of range.
     """
 
-    prior: Prior
+    prior: PriorMaker
     loss: IdentityLoss
     rule: Rule
     steps: int
@@ -62,15 +59,13 @@ class Inversion:
     distribution: bool = False
     jitter: Jitter = field(default_factory=Jitter)
     views: int = 0
-    critic: Critic | None = None
-    realism: float = 0.0
     students: Students | None = None
     stop: float | None = None
     level: ClassifierLevel = "white"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.pool, self.views) < 0 or self.restarts < 1 or not self.realism >= 0:
-            raise ConfigError("inversion: wanted steps, pool, views and realism of 0 or more, and restarts above 0.")
+        if min(self.steps, self.pool, self.views) < 0 or self.restarts < 1:
+            raise ConfigError("inversion: wanted steps, pool and views of 0 or more, and restarts above 0.")
         if self.stop is not None and (not 0 < self.stop <= 1 or self.distribution):
             raise ConfigError(
                 f"inversion: found stop {self.stop}, wanted a confidence above 0 and up to 1, and none for a "
@@ -93,11 +88,11 @@ class Inversion:
             AccessError: the victim's level forbids what the loss asks, or its budget is spent.
         """
         wanted = people.repeat_interleave(self.restarts)
-        critic = [self.critic] if isinstance(self.critic, nn.Module) else []
-        with borrowed(*module_of(self.prior), *critic):
+        prior = self.prior.bind(victim, public, rng)
+        with borrowed(*modules_of(prior)):
             losses = self._losses(victim, public, rng)
-            begin = self._begin(wanted, victim, rng).to(people.device)
-            part = self._part(losses, victim, rng, begin, wanted)
+            begin = self._begin(prior, wanted, victim, rng).to(people.device)
+            part = self._part(prior, losses, victim, rng, begin, wanted)
             params = minimise(
                 part.objectives,
                 part.space,
@@ -107,7 +102,7 @@ class Inversion:
                 penalty=part.penalty,
                 until=part.until,
                 look_every=_LOOK,
-                narrow=self._narrow(losses, victim, rng, begin, wanted),
+                narrow=self._narrow(prior, losses, victim, rng, begin, wanted),
             )
             with torch.no_grad():
                 chips = torch.cat([part.space.render(few) for few in params.split(_AT_ONCE)])
@@ -118,47 +113,53 @@ class Inversion:
         taught = self.students(victim, public, rng) if self.students else []
         return [loss.bind(access, public, rng) for access, loss in [(victim, self.loss), *taught]]
 
-    def _begin(self, wanted: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
+    def _begin(self, prior: Prior, wanted: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
         """(B, P): drawn, or of a drawn pool what the victim takes for the person most; a person's j-th row has the
         j-th."""
         if not self.pool:
-            return self.prior.draw(len(wanted), rng)
-        drawn = self.prior.draw(self.pool, rng).to(wanted.device)
+            return prior.draw(len(wanted), rng)
+        drawn = prior.draw(self.pool, rng).to(wanted.device)
         with torch.no_grad():
-            seen = torch.cat([victim.probabilities(self.prior.render(few)) for few in drawn.split(_AT_ONCE)])
+            seen = torch.cat([victim.probabilities(prior.render(few)) for few in drawn.split(_AT_ONCE)])
         order = seen.argsort(0, descending=True)
         return drawn[order[_turn(wanted) % self.pool, wanted]]
 
     def _part(
-        self, losses: list[Loss], victim: ClassifierAccess, rng: torch.Generator, begin: Tensor, wanted: Tensor
+        self,
+        prior: Prior,
+        losses: list[Loss],
+        victim: ClassifierAccess,
+        rng: torch.Generator,
+        begin: Tensor,
+        wanted: Tensor,
     ) -> Part:
         """The search of some of the pictures."""
+        prior = prior.given(wanted)
         objectives = [jittered(_asked(loss, wanted), self.jitter, rng) for loss in losses]
-        space = GaussianSpace(self.prior, begin, rng) if self.distribution else PointSpace(self.prior, begin)
-
-        terms = [] if self.prior.cost is None else [self.prior.cost]
-        if self.critic is not None and self.realism:
-            terms.append(self._unreal)
+        space = GaussianSpace(prior, begin, rng) if self.distribution else PointSpace(prior, begin)
+        cost = prior.cost
 
         def penalty(params: Tensor) -> Tensor:
-            point = space.sample(params) if isinstance(space, GaussianSpace) else params
-            return torch.stack([term(point) for term in terms]).sum(0)
+            assert cost is not None
+            return cost(space.sample(params) if isinstance(space, GaussianSpace) else params)
 
         def until(chips: Tensor) -> Tensor:
             return victim.probabilities(chips).gather(1, wanted[:, None])[:, 0] >= (self.stop or 1.0)
 
-        return Part(objectives, space, penalty if terms else None, until if self.stop else None)
-
-    def _unreal(self, params: Tensor) -> Tensor:
-        assert self.critic is not None
-        return self.realism * self.critic(self.prior.picture(params))
+        return Part(objectives, space, penalty if cost else None, until if self.stop else None)
 
     def _narrow(
-        self, losses: list[Loss], victim: ClassifierAccess, rng: torch.Generator, begin: Tensor, wanted: Tensor
+        self,
+        prior: Prior,
+        losses: list[Loss],
+        victim: ClassifierAccess,
+        rng: torch.Generator,
+        begin: Tensor,
+        wanted: Tensor,
     ) -> Callable[[Tensor], Part] | None:
         if self.stop is None:
             return None
-        return lambda rows: self._part(losses, victim, rng, begin[rows], wanted[rows])
+        return lambda rows: self._part(prior, losses, victim, rng, begin[rows], wanted[rows])
 
     def _best(self, chips: Tensor, people: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
         """Of the restarts of each person, as many as were asked for, the surest first."""

@@ -19,15 +19,24 @@ from facesec_bench.generators.frame import Frame
 from facesec_bench.interfaces import CHIP_SIZE, ImageGenerator
 
 
-class Prior(Protocol):
-    """What an inversion searches: the config group `prior`.
+class PriorMaker(Protocol):
+    """What gives an attack its prior: the config group `prior`. A prior that depends on no victim gives itself."""
 
-    Attributes:
-        digest: sha256 of weights and settings; enters the run's fingerprint.
-    """
+    def bind(self, victim: object, public: Tensor, rng: torch.Generator) -> Prior:
+        """The prior of one attack on one victim.
+
+        Args:
+            victim: the access that the attack has, for priors that are trained against it.
+            public: (N, 3, 224, 224) photos of other people.
+            rng: for priors that draw or train.
+        """
+        ...
+
+
+class Prior(Protocol):
+    """Pictures as parameters."""
 
     name: str
-    digest: str
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """(count, P), as likely as the prior has it."""
@@ -48,6 +57,10 @@ class Prior(Protocol):
     @property
     def cost(self) -> Callable[[Tensor], Tensor] | None:
         """(B, P) -> (B,), differentiable: what makes parameters unlikely; None where the prior has no such term."""
+        ...
+
+    def given(self, people: Tensor) -> Prior:
+        """The prior of pictures of these classes (B,), row by row; itself where it tells no classes apart."""
         ...
 
 
@@ -76,9 +89,13 @@ class GeneratorPrior:
         self.generator, self.layers, self.box = generator, tuple(layers), box
         self.units = {layer: units[layer] for layer in layers}
         self.frame = Frame(generator.landmarks, generator.resolution)
-        self.name, self.digest = generator.name, generator.digest
+        self.name, self.digest = generator.name, generator.digest  # the digest enters the run's fingerprint
 
     cost = None
+
+    def bind(self, victim: object, public: Tensor, rng: torch.Generator) -> GeneratorPrior:
+        """Itself, see `PriorMaker`."""
+        return self
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """See `Prior`; as the generator draws."""
@@ -106,6 +123,10 @@ class GeneratorPrior:
         """See `Prior`."""
         return params if self.box is None else params.clamp(-self.box, self.box)
 
+    def given(self, people: Tensor) -> GeneratorPrior:
+        """Itself, see `Prior`."""
+        return self
+
 
 class PixelPrior:
     """Any picture, the smoother the likelier: total variation.
@@ -125,7 +146,11 @@ class PixelPrior:
     def __init__(self, side: int = 64, smoothness: float = 1.0) -> None:
         if not 4 <= side <= CHIP_SIZE or not smoothness >= 0:
             raise ConfigError(f"prior: found side {side} and smoothness {smoothness}, wanted 4 to 224, and 0 or more.")
-        self.side, self.smoothness, self.digest = side, smoothness, f"pixels-{side}-{smoothness:g}"
+        self.side, self.smoothness = side, smoothness
+
+    def bind(self, victim: object, public: Tensor, rng: torch.Generator) -> PixelPrior:
+        """Itself, see `PriorMaker`."""
+        return self
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """See `Prior`; nearly grey."""
@@ -144,11 +169,28 @@ class PixelPrior:
         """See `Prior`."""
         return params.clamp(-2, 2)
 
+    def given(self, people: Tensor) -> PixelPrior:
+        """Itself, see `Prior`."""
+        return self
+
     def cost(self, params: Tensor) -> Tensor:
         """See `Prior`."""
         x = self.picture(params)
         down, right = (x[:, :, 1:] - x[:, :, :-1]).abs(), (x[..., 1:] - x[..., :-1]).abs()
         return self.smoothness * (down.mean((1, 2, 3)) + right.mean((1, 2, 3)))
+
+
+@dataclass(frozen=True)
+class Eigenfaces:
+    """Gives an attack an `EigenfacePrior` of its public photos; attributes as there."""
+
+    components: int = 100
+    side: int = 56
+    box: float = 3.0
+
+    def bind(self, victim: object, public: Tensor, rng: torch.Generator) -> EigenfacePrior:
+        """See `PriorMaker`."""
+        return EigenfacePrior(public, self.components, self.side, self.box)
 
 
 class EigenfacePrior:
@@ -169,16 +211,14 @@ class EigenfacePrior:
     name = "eigenfaces"
     cost = None
 
-    def __init__(
-        self, public: Tensor, components: int = 100, side: int = 56, box: float = 3.0, digest: str = ""
-    ) -> None:
+    def __init__(self, public: Tensor, components: int = 100, side: int = 56, box: float = 3.0) -> None:
         if len(public) <= components or components < 1 or CHIP_SIZE % side:
             raise ConfigError(
                 f"prior: found {len(public)} photos for {components} eigenfaces of side {side}, wanted more photos "
                 "than eigenfaces, and a side that divides 224."
             )
         flat = functional.avg_pool2d(public, CHIP_SIZE // side).flatten(1).double()
-        self.side, self.box, self.digest = side, box, digest
+        self.side, self.box = side, box
         self.mean = flat.mean(0).float()
         _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
         spread = sizes[:components, None] / math.sqrt(len(public) - 1)
@@ -200,6 +240,10 @@ class EigenfacePrior:
     def project(self, params: Tensor) -> Tensor:
         """See `Prior`."""
         return params.clamp(-self.box, self.box)
+
+    def given(self, people: Tensor) -> EigenfacePrior:
+        """Itself, see `Prior`."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -258,7 +302,7 @@ class GaussianSpace:
         return params
 
 
-def module_of(prior: Prior) -> list[nn.Module]:
+def modules_of(prior: Prior) -> list[nn.Module]:
     """The networks of a prior, to be borrowed."""
-    generator = getattr(prior, "generator", None)
-    return [generator] if isinstance(generator, nn.Module) else []
+    held = [getattr(prior, name, None) for name in ("generator", "critic")]
+    return [part for part in held if isinstance(part, nn.Module)]

@@ -33,7 +33,7 @@ KERNEL = (
         "screenshot",
     ),
     ("data", "targets", "generators", "perception", "watermarks", "makeup"),
-    ("spaces", "search", "training"),
+    ("spaces", "search", "training", "closed_set_training"),
     ("metrics",),
     ("protocols",),
     ("tracking", "reporting"),

@@ -58,7 +58,13 @@ class Colours(nn.Module):
 
 
 class Flat:
-    name, digest, cost = "flat", "flat", None
+    name, cost = "flat", None
+
+    def bind(self, victim, public, rng):
+        return self
+
+    def given(self, people):
+        return self
 
     def draw(self, count, rng):
         return torch.randn(count, 3, generator=rng)

@@ -31,7 +31,13 @@ class Colours(nn.Module):
 class Flat:
     """A prior of plain colours; parameters are three logits."""
 
-    name, digest, cost = "flat", "flat", None
+    name, cost = "flat", None
+
+    def bind(self, victim, public, rng):
+        return self
+
+    def given(self, people):
+        return self
 
     def draw(self, count, rng):
         return torch.randn(count, 3, generator=rng)
@@ -44,6 +50,13 @@ class Flat:
 
     def project(self, params):
         return params.clamp(-3, 3)
+
+
+class Dark(Flat):
+    """Takes darkness for likely."""
+
+    def cost(self, params):
+        return 20 * self.picture(params).mean((1, 2, 3))
 
 
 PUBLIC = torch.rand(4, 3, 16, 16, generator=generator(0, "public"))
@@ -130,8 +143,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
     assert not torch.equal(run(attack)[0], run(attack, seed=1)[0])
 
 
-def test_a_critic_and_students_count():
-    dark, _ = run(inversion(critic=lambda pictures: pictures.mean((1, 2, 3)), realism=20.0))
+def test_what_makes_a_picture_unlikely_and_students_count():
+    dark, _ = run(inversion(prior=Dark()))
     assert dark.mean() < run(inversion())[0].mean()
     others = ClassifierAccess(Colours(), "white")
     chips, meter = run(inversion(loss=LogitLoss(), students=lambda victim, public, rng: [(others, Margin())]))
