@@ -99,6 +99,9 @@ class ClassifierAccess:
         answer: what a defence makes of the logits (B, K) before anything leaves, such as rounding; white boxes have the
             weights and pass by it.
 
+    Attributes:
+        digest: of the victim's weights, so that what was trained against it can be kept under its name.
+
     Raises:
         ConfigError: an unknown level or a negative budget.
     """
@@ -112,6 +115,7 @@ class ClassifierAccess:
     ) -> None:
         _check(level, CLASSIFIER_LEVELS, most)
         self.name, self.classes, self.level, self.meter = victim.name, victim.classes, level, Meter(most=most)
+        self.digest = victim.digest
         self._victim, self._answer = victim, answer or (lambda logits: logits)
 
     def inside(self, chips: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +167,7 @@ class EmbeddingAccess:
         _check(level, EMBEDDING_LEVELS, most)
         if enrolled.ndim != 2 or not len(enrolled):
             raise ConfigError(f"Found templates {tuple(enrolled.shape)}, wanted (N, D), one for each person.")
-        self.name, self.level, self.meter = victim.name, level, Meter(most=most)
+        self.name, self.digest, self.level, self.meter = victim.name, victim.digest, level, Meter(most=most)
         self._victim, self._enrolled = victim, functional.normalize(enrolled.detach(), dim=1)
 
     @property

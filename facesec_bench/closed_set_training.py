@@ -22,7 +22,8 @@ from facesec_bench.targets.closed_set import ClosedSet, RecogniserTrunk
 from facesec_bench.training import Point, fit
 
 Objective = Callable[[ClosedSet, Tensor, Tensor, float], Tensor]
-"""(network, chips (B, 3, 224, 224), people (B,), share of the steps done in [0, 1)) -> () to be made smaller."""
+"""(network, chips (B, 3, 224, 224), people (B,), share of the steps done in [0, 1)) -> () to be made smaller. Where a
+network imitates another, people are (B, K) probabilities."""
 
 _AT_ONCE = 16
 """Photos embedded together outside of training."""
@@ -99,17 +100,53 @@ def teach(
         TrainingError: see `training.fit`.
     """
     check_people(network, faces)
+    trained = moving(network) if parts is None else list(parts)
+    return _schooled(network, faces.images, faces.identities, how, rng, objective, trained, progress)
+
+
+def teach_head(network: ClosedSet, faces: Faces, how: Schooling, rng: torch.Generator) -> list[Point]:
+    """Train the last layer alone; every photo and its mirror image is looked at once, so it takes seconds.
+
+    Args, returns and raises: as `teach`.
+    """
+    check_people(network, faces)
+    return _headed(network, faces.images, faces.identities, how, rng)
+
+
+def imitate(network: ClosedSet, chips: Tensor, answers: Tensor, how: Schooling, rng: torch.Generator) -> list[Point]:
+    """Train a network to answer as another one did: Kullback-Leibler divergence at temperature 1, up to a constant.
+
+    Args:
+        chips: (N, 3, 224, 224) photos.
+        answers: (N, K) probabilities.
+
+    Returns and raises: as `teach`.
+    """
+    if _is_frozen(network):
+        return _headed(network, chips, answers, how, rng)
+    return _schooled(network, chips, answers, how, rng, cross_entropy, moving(network), None)
+
+
+def _schooled(
+    network: ClosedSet,
+    chips: Tensor,
+    answers: Tensor,
+    how: Schooling,
+    rng: torch.Generator,
+    objective: Objective,
+    parts: Sequence[nn.Module],
+    progress: Callable[[int, int], None] | None,
+) -> list[Point]:
     device = next(network.parameters()).device
 
     def batches(step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, float]:
-        rows = torch.randint(len(faces), (how.batch,), generator=rng, device=rng.device).cpu()
+        rows = torch.randint(len(chips), (how.batch,), generator=rng, device=rng.device).cpu()
         flip = torch.rand(how.batch, generator=rng, device=rng.device).cpu() < 0.5
-        chips = faces.images[rows]
-        chips = torch.where(flip[:, None, None, None], chips.flip(-1), chips)
-        return chips.to(device), faces.identities[rows].to(device), step / how.steps
+        some = torch.where(flip[:, None, None, None], chips[rows].flip(-1), chips[rows])
+        return some.to(device), answers[rows].to(device), step / how.steps
 
     return fit(
-        list(parts) if parts is not None else moving(network),
+        parts,
         batches,
         lambda batch: objective(network, *batch),
         optimiser=how.optimiser,
@@ -121,17 +158,12 @@ def teach(
     )
 
 
-def teach_head(network: ClosedSet, faces: Faces, how: Schooling, rng: torch.Generator) -> list[Point]:
-    """Train the last layer alone; every photo and its mirror image is looked at once, so it takes seconds.
-
-    Args, returns and raises: as `teach`.
-    """
-    check_people(network, faces)
+def _headed(network: ClosedSet, chips: Tensor, answers: Tensor, how: Schooling, rng: torch.Generator) -> list[Point]:
     device = next(network.parameters()).device
-    chips = torch.cat([faces.images, faces.images.flip(-1)])
     with borrowed(network), torch.no_grad():
-        known = torch.cat([network.features(few.to(device)) for few in chips.split(_AT_ONCE)])
-    people = faces.identities.repeat(2).to(device)
+        both = [view for few in chips.split(_AT_ONCE) for view in (few, few.flip(-1))]
+        known = torch.cat([network.features(few.to(device)) for few in both])
+    wanted = torch.cat([few for few in answers.split(_AT_ONCE) for _ in range(2)]).to(device)
 
     def batches(step: int, rng: torch.Generator) -> Tensor:
         return torch.randint(len(known), (how.batch,), generator=rng, device=rng.device).to(device)
@@ -139,7 +171,7 @@ def teach_head(network: ClosedSet, faces: Faces, how: Schooling, rng: torch.Gene
     return fit(
         network.last,
         batches,
-        lambda rows: functional.cross_entropy(network.head(known[rows]), people[rows]),
+        lambda rows: functional.cross_entropy(network.head(known[rows]), wanted[rows]),
         optimiser=how.optimiser,
         schedule=how.schedule,
         steps=how.steps,
@@ -148,10 +180,13 @@ def teach_head(network: ClosedSet, faces: Faces, how: Schooling, rng: torch.Gene
     )
 
 
+def _is_frozen(network: ClosedSet) -> bool:
+    return isinstance(network.trunk, RecogniserTrunk) and network.trunk.frozen
+
+
 def moving(network: ClosedSet) -> list[nn.Module]:
     """What of a network trains: all of it, or all but a frozen recogniser."""
-    frozen = isinstance(network.trunk, RecogniserTrunk) and network.trunk.frozen
-    return [part for name, part in network.named_children() if not (frozen and name == "trunk")]
+    return [part for name, part in network.named_children() if not (_is_frozen(network) and name == "trunk")]
 
 
 def right(network: nn.Module, faces: Faces) -> Tensor:

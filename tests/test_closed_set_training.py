@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
-from facesec_bench.closed_set_training import Schooling, moving, right, teach, teach_head
+from facesec_bench.closed_set_training import Schooling, imitate, moving, right, teach, teach_head
 from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.interfaces import Faces
 from facesec_bench.seeds import generator
@@ -82,3 +83,19 @@ def test_photos_of_other_classes_are_refused():
         Schooling(rule="newton")
     with pytest.raises(ConfigError, match="two or more"):
         ClosedSet("one", SmallTrunk(width=4), 1)
+
+
+def test_a_student_answers_as_its_teacher_on_photos_that_it_never_saw():
+    teacher = small()
+    teach(teacher, people(), Schooling(steps=30, batch=6, learning_rate=3e-3), generator(0, "teach"))
+    public, fresh = people(8, seed=2).images, people(4, seed=3).images
+    for trunk in (SmallTrunk(width=8, seed=9), RecogniserTrunk(ToyTarget())):
+        student = ClosedSet("student", trunk, 3)
+        with torch.no_grad():
+            before = functional.kl_div(student(fresh).log_softmax(1), teacher(fresh).softmax(1), reduction="batchmean")
+            answers = teacher(public).softmax(1)
+        how = Schooling(steps=60, batch=8, learning_rate=1e-2)
+        imitate(student, public, answers, how, generator(0, "imitate"))
+        with torch.no_grad():
+            after = functional.kl_div(student(fresh).log_softmax(1), teacher(fresh).softmax(1), reduction="batchmean")
+        assert after < 0.5 * before

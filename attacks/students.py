@@ -1,0 +1,80 @@
+"""Students: classifiers that learn to answer as the victim does, so that a picture is not made for the victim's
+weights alone (LOMMA's model augmentation: Nguyen et al., CVPR 2023, Eq. 5)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from attacks.identity_losses import IdentityLoss, LogitLoss
+from facesec_bench.access import ClassifierAccess
+from facesec_bench.closed_set_training import Schooling, imitate
+from facesec_bench.errors import ConfigError
+from facesec_bench.targets.closed_set import ClosedSet, RecogniserTrunk, SmallTrunk
+
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Students:
+    """Taught by the victim's answers on public photos; no private photo is seen.
+
+    The paper's students are three EfficientNets that know ImageNet; here they are the trunks given, such as small
+    networks of several widths, or a public recogniser that the evaluator is not.
+
+    Attributes:
+        trunks: one for each student; copied, so the given ones keep their bits.
+        how: how long and how fast.
+        loss: taken on each student; the paper regularises features on the victim only.
+
+    Raises:
+        ConfigError: no trunk.
+    """
+
+    trunks: Sequence[SmallTrunk | RecogniserTrunk]
+    how: Schooling = field(default_factory=lambda: Schooling(steps=400, learning_rate=3e-3))
+    loss: IdentityLoss = field(default_factory=lambda: LogitLoss(weight=0.0))
+
+    def __post_init__(self) -> None:
+        if not self.trunks:
+            raise ConfigError("students: found no trunk, wanted one for each student.")
+
+    def __call__(
+        self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator
+    ) -> list[tuple[ClassifierAccess, IdentityLoss]]:
+        """The students, each as a white box of its own, and the loss on them.
+
+        Args:
+            victim: asked once for every public photo.
+            public: (N, 3, 224, 224) photos of other people.
+            rng: draws weights and batches.
+
+        Raises:
+            AccessError: the victim gives no probabilities.
+        """
+        answers = torch.cat([victim.probabilities(few) for few in public.split(_AT_ONCE)]).cpu()
+        return [
+            (self._taught(i, trunk, victim, public, answers, rng), self.loss) for i, trunk in enumerate(self.trunks)
+        ]
+
+    def _taught(
+        self,
+        place: int,
+        trunk: SmallTrunk | RecogniserTrunk,
+        victim: ClassifierAccess,
+        public: Tensor,
+        answers: Tensor,
+        rng: torch.Generator,
+    ) -> ClassifierAccess:
+        seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
+        student = ClosedSet(f"{victim.name}_student_{place}", copy.deepcopy(trunk), victim.classes, seed=seed)
+        student = student.to(public.device)
+        imitate(student, public, answers, self.how, rng)
+        # Its own search shall not change it; `minimise` asks for gradients in the picture only.
+        for parameter in student.parameters():
+            parameter.requires_grad_(False)
+        return ClassifierAccess(student.eval(), "white")
