@@ -1,0 +1,101 @@
+"""The inversion protocol on embeddings made by hand."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from facesec_bench.errors import ConfigError, DataError
+from facesec_bench.interfaces import Faces
+from facesec_bench.protocols import inversion
+from facesec_bench.protocols.inversion import Encoder, Private, divide, named, templates
+
+
+def faces(counts: list[int]) -> Faces:
+    identities = torch.tensor([i for i, n in enumerate(counts) for _ in range(n)])
+    keys = tuple(f"{i}_{j}" for i, n in enumerate(counts) for j in range(n))
+    return Faces(torch.rand(len(keys), 3, 4, 4), identities, keys, tuple(f"p{i}" for i in range(len(counts))))
+
+
+def private() -> Private:
+    return divide(faces([4, 4, 4]), people=None, held=0.5, seed=0)
+
+
+def encoder(split: Private) -> Encoder:
+    """Everybody sits on an axis of their own; held photos lie 60 degrees off it."""
+    axes = torch.eye(6)
+    held = functional.normalize(axes[split.held.identities] + math.sqrt(3) * axes[3 + split.held.identities], dim=1)
+    return Encoder("unseen", axes[split.taught.identities], held, {0.01: 0.6, 0.1: 0.4})
+
+
+def test_photos_are_dealt_person_by_person_and_nobody_is_taught_and_held():
+    split = divide(faces([10, 3, 1, 2]), people=None, held=0.3, seed=0)
+    assert split.names == ("p0", "p1", "p3")  # one photo is too few
+    assert split.taught.identities.bincount().tolist() == [7, 2, 1]
+    assert split.held.identities.bincount().tolist() == [3, 1, 1]
+    assert not set(split.taught.keys) & set(split.held.keys)
+    assert all(
+        key.startswith(split.names[i][1:]) for key, i in zip(split.held.keys, split.held.identities, strict=True)
+    )
+
+
+def test_people_are_drawn_by_seed():
+    many = faces([3] * 20)
+    assert len(divide(many, people=5, held=0.3, seed=0).names) == 5
+    assert divide(many, people=5, held=0.3, seed=0).names == divide(many, people=5, held=0.3, seed=0).names
+    assert divide(many, people=5, held=0.3, seed=0).names != divide(many, people=5, held=0.3, seed=1).names
+
+
+def test_too_few_people_are_refused():
+    with pytest.raises(DataError, match="two photos"):
+        divide(faces([5, 1]), people=None, held=0.3, seed=0)
+    with pytest.raises(ConfigError, match="held"):
+        divide(faces([5, 5]), people=None, held=1.0, seed=0)
+
+
+def test_templates_are_means_of_unit_length():
+    found = templates(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1]), 2)
+    assert torch.allclose(found, torch.tensor([[0.5**0.5, 0.5**0.5], [-1.0, 0.0]]))
+    assert named(torch.tensor([[1.0, 0.0], [1.0, 0.1]]), found, torch.tensor([0, 1])).tolist() == [True, False]
+
+
+def test_accuracy_asks_the_evaluators_nearest_template():
+    split, people = private(), torch.tensor([0, 1, 2, 2])
+    embedded = torch.eye(6)[[0, 1, 2, 0]]  # the last one shows somebody else
+    found = inversion.accuracy(split, encoder(split), embedded, people, method="m", victim="v")
+    top1 = {r.key: r.value for r in found if r.measure == "top1"}
+    assert top1 == {"p0#0": 1.0, "p1#0": 1.0, "p2#0": 1.0, "p2#1": 0.0}
+    distance = {r.key: r.value for r in found if r.measure == "nn_distance"}
+    assert distance == {"p0#0": 0.0, "p1#0": 0.0, "p2#0": 0.0, "p2#1": 2.0}
+    assert {r.target for r in found} == {"v"} and {r.identity for r in found} == {"p0", "p1", "p2"}
+    assert not [r for r in found if r.measure == "top5"]  # of three people five are always among the best
+
+
+def test_acceptance_counts_taught_and_held_photos_apart():
+    split, people = private(), torch.tensor([0, 1])
+    found = inversion.acceptance(split, encoder(split), torch.eye(6)[:2], people, method="m@v")
+    rates = {
+        measure: [r.value for r in found if r.measure == measure]
+        for measure in ("sar_type1_far_1e-2", "sar_type2_far_1e-2", "sar_type2_far_1e-1", "cosine")
+    }
+    assert rates["cosine"] == [1.0, 1.0]
+    assert rates["sar_type1_far_1e-2"] == [1.0] * 4  # two taught photos of each
+    assert rates["sar_type2_far_1e-2"] == [0.0] * 4  # cosine 0.5, threshold 0.6
+    assert rates["sar_type2_far_1e-1"] == [1.0] * 4  # threshold 0.4
+    assert {r.target for r in found} == {"unseen"}
+
+
+def test_the_private_photos_themselves_are_spread_as_they_are():
+    split = private()
+    by = encoder(split)
+    own = inversion.spread(split, by, torch.cat([by.taught, by.held]))
+    assert own["frechet_fr"] == pytest.approx(0, abs=1e-6) and own["recall"] == own["coverage"] == 1.0
+    elsewhere = inversion.spread(split, by, functional.normalize(0.01 * torch.randn(8, 6) - 1, dim=1))
+    assert elsewhere["frechet_fr"] > 0.1 and elsewhere["coverage"] < 0.5
+    assert inversion.spread(split, by, by.taught[:3]) == {}
+
+
+def test_no_face_is_no_confidence():
+    scores, enough = inversion.plausible(torch.rand(3, 3, 4, 4), lambda chips: [0.0, 0.5, 0.9], 0.6)
+    assert scores == [0.0, 0.5, 0.9] and enough == [False, False, True]
