@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.interfaces import Faces
 from facesec_bench.search import borrowed
-from facesec_bench.targets.closed_set import ClosedSet, RecogniserTrunk
+from facesec_bench.targets.closed_set import BottleneckTrunk, ClosedSet, RecogniserTrunk
 from facesec_bench.training import Point, fit
 
 Objective = Callable[[ClosedSet, Tensor, Tensor, float], Tensor]
@@ -185,8 +185,13 @@ def _is_frozen(network: ClosedSet) -> bool:
 
 
 def moving(network: ClosedSet) -> list[nn.Module]:
-    """What of a network trains: all of it, or all but a frozen recogniser."""
-    return [part for name, part in network.named_children() if not (_is_frozen(network) and name == "trunk")]
+    """What of a network trains: all of it, or all but a frozen recogniser, behind a bottleneck too."""
+    trunk = network.trunk
+    inner = trunk.trunk if isinstance(trunk, BottleneckTrunk) else trunk
+    frozen = isinstance(inner, RecogniserTrunk) and inner.frozen
+    if isinstance(trunk, BottleneckTrunk):
+        return [trunk.statistics if frozen else trunk, network.last]
+    return [network.last] if frozen else [trunk, network.last]
 
 
 def right(network: nn.Module, faces: Faces) -> Tensor:
