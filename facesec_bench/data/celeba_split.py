@@ -1,0 +1,141 @@
+"""Who of CelebA is private and who is public: the lists of the inversion protocol, given or made.
+
+The protocol that GMI (Zhang et al., CVPR 2020), KED-MI (Chen et al., ICCV 2021) and their successors share has 1000
+private people with 27,018 photos to learn from and 3,009 for test, and 30,000 public photos of nobody among them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from facesec_bench.errors import DataError
+
+
+class Listed(NamedTuple):
+    """A photo's file name and whose it is; no person where the list does not say."""
+
+    photo: str
+    person: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The lists.
+
+    Attributes:
+        private: photos of the private people, those for test left out where `test` names them.
+        test: private photos nobody may learn from, as given by the user; empty where they are still to be dealt.
+        public: photos that an attacker may have.
+    """
+
+    private: tuple[Listed, ...]
+    test: tuple[Listed, ...]
+    public: tuple[Listed, ...]
+
+
+def read_list(path: Path, kind: str, what: str) -> tuple[Listed, ...]:
+    """The lines `name.jpg label` of a list, or `name.jpg` alone.
+
+    Args:
+        kind: opens the person's name: "id" for identity_CelebA.txt, "class" for labels that a protocol gave anew. The
+            number follows with zeros in front, so that sorted names keep the order of the labels.
+        what: the setting and what the file is, for errors.
+
+    Raises:
+        DataError: no such file, no line, another form, or a photo listed twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); wanted {what}.") from error
+    found: dict[str, Listed] = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) > 2 or "/" in words[0] or (len(words) == 2 and not words[1].isdecimal()):
+            raise DataError(f"{path}, line {number}: found {line.strip()!r}, wanted 'name.jpg label' or 'name.jpg'.")
+        if words[0] in found:
+            raise DataError(f"{path}, line {number}: {words[0]} is listed twice; keep one line for each photo.")
+        found[words[0]] = Listed(words[0], f"{kind}{int(words[1]):05d}" if len(words) == 2 else "")
+    if not found:
+        raise DataError(f"{path} lists no photo; wanted {what}.")
+    return tuple(found.values())
+
+
+def most_photographed(listed: Sequence[Listed], pool: int) -> frozenset[str]:
+    """The `pool` people with most photos in the list; of equals, those with the lower number.
+
+    Raises:
+        DataError: fewer people than that.
+    """
+    counts = Counter(entry.person for entry in listed)
+    if len(counts) < pool:
+        raise DataError(f"The list holds {len(counts)} identities, wanted {pool} private ones; lower data.pool.")
+    return frozenset(sorted(counts, key=lambda person: (-counts[person], person))[:pool])
+
+
+def arrange(
+    truth: Sequence[Listed], pool: int, private: Sequence[Listed], test: Sequence[Listed], public: Sequence[Listed]
+) -> Parts:
+    """The three parts; each is as given, or made from identity_CelebA.txt where nothing was given.
+
+    Args:
+        truth: identity_CelebA.txt; may be empty only where all the others are given.
+        pool: how many people are private if `private` is not given.
+        private, test: given together or not at all.
+
+    Raises:
+        DataError: parts that overlap; see `refuse_overlap`.
+    """
+    person = {entry.photo: entry.person for entry in truth}
+    if not private:
+        chosen = most_photographed(truth, pool)
+        shown = {person[entry.photo] for entry in public if entry.photo in person}
+        if chosen & shown:
+            raise _overlap("the people with most photos, who are private,", "the public list", chosen & shown, "lists")
+        private = [entry for entry in truth if entry.person in chosen]
+    known = {person[entry.photo] for entry in (*private, *test) if entry.photo in person}
+    if not public:
+        taken = {entry.photo for entry in (*private, *test)}
+        public = [entry for entry in truth if entry.person not in known and entry.photo not in taken]
+    parts = Parts(tuple(private), tuple(test), tuple(_named(entry, person) for entry in public))
+    refuse_overlap(parts, person)
+    return parts
+
+
+def refuse_overlap(parts: Parts, person: Mapping[str, str]) -> None:
+    """Raise DataError where a photo is in two lists, a private person is public too, or a test person is not private.
+
+    Args:
+        person: who a photo shows by identity_CelebA.txt; empty where there is none, and then people are compared by
+            the labels of the lists, as far as these say.
+    """
+    lists = {"train": parts.private, "test": parts.test, "public": parts.public}
+    photos = {name: {entry.photo for entry in entries} for name, entries in lists.items()}
+    for one, other in (("train", "test"), ("train", "public"), ("test", "public")):
+        if both := photos[one] & photos[other]:
+            raise _overlap(f"the list {one}", f"the list {other}", both, "photos")
+    strangers = {entry.person for entry in parts.test} - {entry.person for entry in parts.private}
+    if strangers:
+        raise DataError(f"{min(strangers)} is in the list test and not in train: nobody could recognise that person.")
+    private = {person.get(entry.photo, entry.person) for entry in (*parts.private, *parts.test)}
+    public = {person.get(entry.photo, entry.person) for entry in parts.public} - {""}
+    if private & public:
+        raise _overlap("the private part", "the public part", private & public, "people")
+
+
+def _named(entry: Listed, person: Mapping[str, str]) -> Listed:
+    """A public photo with its person: by identity_CelebA.txt before the list's own label."""
+    return Listed(entry.photo, person.get(entry.photo, entry.person))
+
+
+def _overlap(one: str, other: str, both: set[str] | frozenset[str], what: str) -> DataError:
+    return DataError(
+        f"Found {len(both)} {what} both in {one} and in {other}, such as {min(both)}; wanted none, as who is private "
+        "is not public. Mend the lists, or leave them out to have them made from identity_CelebA.txt."
+    )
