@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -104,6 +105,7 @@ class BoundaryRepulsion:
     longest: float = 3.0
     patience: int = 1000
     level: ClassifierLevel = "hard_label"
+    asks: ClassVar[str] = "classifier"
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.draws, self.points, self.patience) < 1 or not 0 < self.share <= 1:

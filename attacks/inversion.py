@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from attacks.inversion_priors import GaussianSpace, PointSpace, Prior, PriorMake
 from attacks.jitter import Jitter, jittered
 from facesec_bench.access import ClassifierAccess, ClassifierLevel
 from facesec_bench.errors import ConfigError
+from facesec_bench.interfaces import Space
 from facesec_bench.search import Objective, Part, Rule, borrowed, minimise
 
 Students = Callable[[ClassifierAccess, Tensor, torch.Generator], list[tuple[ClassifierAccess, IdentityLoss]]]
@@ -44,6 +46,7 @@ class Inversion:
         views: random views over which the victim's confidence is averaged for the choice among restarts; 0 looks at the
             picture itself.
         students: further classifiers on which the loss is taken too; LOMMA's model augmentation.
+        at_once: pictures searched together, restarts included; what is trained or asked once serves all of them.
         stop: a picture whose confidence on the victim is at least this moves no further; None walks all steps.
 
     Raises:
@@ -62,10 +65,12 @@ class Inversion:
     students: Students | None = None
     stop: float | None = None
     level: ClassifierLevel = "white"
+    at_once: int = 64
+    asks: ClassVar[str] = "classifier"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.pool, self.views) < 0 or self.restarts < 1:
-            raise ConfigError("inversion: wanted steps, pool and views of 0 or more, and restarts above 0.")
+        if min(self.steps, self.pool, self.views) < 0 or min(self.restarts, self.at_once) < 1:
+            raise ConfigError("inversion: wanted steps, pool and views of 0 or more, and restarts and at_once above 0.")
         if self.stop is not None and (not 0 < self.stop <= 1 or self.distribution):
             raise ConfigError(
                 f"inversion: found stop {self.stop}, wanted a confidence above 0 and up to 1, and none for a "
@@ -92,21 +97,34 @@ class Inversion:
         with borrowed(*modules_of(prior)):
             losses = self._losses(victim, public, rng)
             begin = self._begin(prior, wanted, victim, rng).to(people.device)
-            part = self._part(prior, losses, victim, rng, begin, wanted)
-            params = minimise(
-                part.objectives,
-                part.space,
-                self.rule,
-                self.steps,
-                rng,
-                penalty=part.penalty,
-                until=part.until,
-                look_every=_LOOK,
-                narrow=self._narrow(prior, losses, victim, rng, begin, wanted),
-            )
-            with torch.no_grad():
-                chips = torch.cat([part.space.render(few) for few in params.split(_AT_ONCE)])
-                return self._best(chips, people, victim, rng)
+            rows = torch.arange(len(wanted), device=people.device).split(self.at_once)
+            chips = torch.cat([self._searched(prior, losses, victim, rng, begin[r], wanted[r]) for r in rows])
+            return self._best(chips, people, victim, rng)
+
+    def _searched(
+        self,
+        prior: Prior,
+        losses: list[Loss],
+        victim: ClassifierAccess,
+        rng: torch.Generator,
+        begin: Tensor,
+        wanted: Tensor,
+    ) -> Tensor:
+        """(B, 3, 224, 224): one search of some of the pictures."""
+        part = self._part(prior, losses, victim, rng, begin, wanted)
+        params = minimise(
+            part.objectives,
+            part.space,
+            self.rule,
+            self.steps,
+            rng,
+            penalty=part.penalty,
+            until=part.until,
+            look_every=_LOOK,
+            narrow=self._narrow(prior, losses, victim, rng, begin, wanted),
+        )
+        with torch.no_grad():
+            return torch.cat(_rendered(part.space, params))
 
     def _losses(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> list[Loss]:
         """The loss on the victim and on each student."""
@@ -189,6 +207,10 @@ class Inversion:
         if not self.views:
             return [lambda chips: chips]
         return [lambda chips: self.jitter.seen(chips, rng)] * self.views
+
+
+def _rendered(space: Space, params: Tensor) -> list[Tensor]:
+    return [space.render(few) for few in params.split(_AT_ONCE)]
 
 
 def _asked(loss: Loss, wanted: Tensor) -> Objective:

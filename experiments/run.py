@@ -17,7 +17,18 @@ from facesec_bench.errors import ConfigError, FacesecError
 check_rooms()
 OmegaConf.register_new_resolver("results_folder", lambda: str(results_folder()), replace=True)
 
-METHOD_GROUPS = ("evasion", "activation", "purifier", "detector", "robust")
+METHOD_GROUPS = (
+    "evasion",
+    "activation",
+    "purifier",
+    "detector",
+    "robust",
+    "inversion",
+    "victim",
+    "hardening",
+    "answer",
+    "embedding_defence",
+)
 """Config groups whose entries are methods, handed to the recipe as a dict of objects by name."""
 
 REPORT_ONLY = ("facesec_bench/reporting/", "facesec_bench/tracking.py", "experiments/cli")

@@ -313,6 +313,34 @@ class AdamStep:
 
 
 @dataclass
+class NesterovStep:
+    """Gradient descent with Nesterov's momentum, as `torch.optim.SGD(nesterov=True)`.
+
+    Attributes:
+        size: the learning rate, in the space's own units.
+        decay: momentum factor in [0, 1).
+    """
+
+    size: float
+    decay: float = 0.9
+    memory: Tensor | None = field(default=None, init=False)
+
+    def reset(self) -> None:
+        """Forget the momentum."""
+        self.memory = None
+
+    def keep(self, active: Tensor) -> None:
+        """Keep the momentum of these images only."""
+        self.memory = None if self.memory is None else self.memory[active]
+
+    def step(self, params: Tensor, gradient_at: GradientAt) -> Tensor:
+        """Move against the gradient and the momentum after it."""
+        gradient = gradient_at(params)
+        self.memory = gradient if self.memory is None else self.decay * self.memory + gradient
+        return params - self.size * (gradient + self.decay * self.memory)
+
+
+@dataclass
 class L2Step:
     """The steepest descent step of the Euclidean ball: `size` along the unit gradient (Madry et al., ICLR 2018)."""
 

@@ -1,0 +1,238 @@
+"""The inversion study as a function: who judges, what is asked, what is refused; toys only."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+import torch
+
+from attacks.inversion_baselines import BestOfRandom, MeanFace, RandomLatent
+from attacks.inversion_priors import PixelPrior
+from conftest import made_up_faces
+from experiments.inversion import inversion
+from experiments.inversion_plan import Design
+from experiments.inversion_victims import HeadPlan, SmallPlan
+from facesec_bench.closed_set_training import Schooling, teach
+from facesec_bench.data import Dataset, Drawn
+from facesec_bench.errors import ConfigError, DataError, FacesecError
+from facesec_bench.protocols.calibration import CalibrationStore
+from facesec_bench.records import RunCard, write_scores
+from facesec_bench.runs import Run
+from facesec_bench.targets.toy import ToyTarget
+
+PEOPLE, SAMPLES = 8, 2
+
+
+class NoFaces:
+    """The detector's stand-in: sees a face in every other picture."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def find(self, pixels):
+        from types import SimpleNamespace
+
+        self.looks += 1
+        return [SimpleNamespace(score=0.9)] if self.looks % 2 else []
+
+
+@dataclass
+class Thief:
+    """Has the private photos; what it needs of the victim it asks for."""
+
+    photos: torch.Tensor
+    level: str = "white"
+    asks: ClassVar[str] = "classifier"
+
+    def __call__(self, people, victim, public, rng):
+        chips = self.photos[people]
+        if self.asks == "embedding":
+            victim.similarity(chips, people)
+        elif self.level == "white":
+            victim.logits(chips)
+        else:
+            victim.labels(chips)
+        return chips
+
+
+class EmbeddingThief(Thief):
+    asks: ClassVar[str] = "embedding"
+
+
+class Failing(Thief):
+    def __call__(self, people, victim, public, rng):
+        raise FacesecError("found no luck")
+
+
+@dataclass
+class Blunt:
+    """A hardening that teaches as ever."""
+
+    def __call__(self, network, faces, how, rng):
+        teach(network, faces, how, rng)
+        network.epsilon, network.delta = 3.0, 1e-5
+        return network
+
+
+def blunted(target):
+    return target
+
+
+def dataset(seed: int = 0, **changes) -> Dataset:
+    faces = made_up_faces(PEOPLE, 5, seed, size=224)
+    return Dataset("made up", faces, (), f"{seed}", "none", {}, **changes)
+
+
+def others() -> Dataset:
+    found = dataset(seed=7)
+    return replace(found, name="others", faces=replace(found.faces, names=tuple(f"other {i}" for i in range(PEOPLE))))
+
+
+def photo_of_each(data: Dataset) -> torch.Tensor:
+    return torch.stack([data.faces.images[(data.faces.identities == i).nonzero()[0, 0]] for i in range(PEOPLE)])
+
+
+HEAD = HeadPlan("a", schooling=Schooling(steps=60, batch=16, learning_rate=0.05))
+
+
+def study(folder, design=None, *, attacks=None, victims=None, data=None, public=others, **changes):
+    data = data or dataset()
+    targets = {name: ToyTarget(i, name) for i, name in enumerate(("a", "b"))}
+    card = RunCard("run", "inversion", "running", 0, {}, "", "")
+    run = Run(folder, card)
+    thief = Thief(photo_of_each(data))
+    chosen = Design(
+        **(
+            {"evaluators": ["b", "a"], "samples": SAMPLES, "least_victim": 0.0, "fars": [0.1], "far": 0.1}
+            | (design or {})
+        )
+    )
+    outcome = inversion(
+        run,
+        data,
+        targets,
+        inversion={"thief": thief, "mean_face": MeanFace()} if attacks is None else attacks,
+        victim={"head": HEAD} if victims is None else victims,
+        public=public,
+        detector=NoFaces(),
+        design=chosen,
+        store=CalibrationStore(folder / "calibrations"),
+        batch_size=8,
+        **changes,
+    )
+    return outcome, run
+
+
+def test_who_has_the_photos_is_right_and_the_mean_face_by_chance(tmp_path):
+    outcome, run = study(tmp_path)
+    scores = outcome.scores
+    assert scores["top1/thief/head"].value == 1.0 and scores["top1/thief/head"].n == PEOPLE * SAMPLES
+    assert scores["top1/mean_face/head"].value == 1 / PEOPLE
+    assert scores["top5/thief/head"].value == 1.0
+    assert scores["queries/thief/head"].value == 1.0 and scores["gradients/thief/head"].value == 0.0
+    assert scores["queries/mean_face/head"].value == 0.0
+    assert scores["plausibility/thief/head"].value == pytest.approx(0.45)
+    assert scores["top1_plausible/thief/head"].value == 0.5
+    assert scores["cosine/thief@head/b"].value > scores["cosine/mean_face@head/b"].value
+    assert scores["sar_type1_far_1e-1/thief@head/b"].value > 0.9
+    assert scores["victim_accuracy/clean/head"].n == scores["evaluator_accuracy/clean/b"].n == 16
+    assert 0 < scores["confidence/thief/head"].value <= 1
+    assert run.card.data["inversion"]["evaluators"] == {"head": "b"}  # the head sits on a
+    assert not run.card.failures and not run.card.data["inversion"]["one_generator"]
+
+
+def test_the_same_seed_gives_the_same_scores(tmp_path):
+    attacks = {
+        "random_latent": RandomLatent(PixelPrior(side=8)),
+        "best_of_random": BestOfRandom(PixelPrior(side=8), 20),
+    }
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        outcome, _ = study(tmp_path / name, attacks=attacks)
+        scores = {k: s for k, s in outcome.scores.items() if not k.startswith("seconds/")}
+        assert scores["queries/best_of_random/head"].value == 20 / (PEOPLE * SAMPLES)
+        write_scores(tmp_path / f"{name}.json", scores)
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_embeddings_are_recovered_and_the_attacked_one_does_not_judge(tmp_path):
+    thief = EmbeddingThief(photo_of_each(dataset()), level="similarity")
+    best = BestOfRandom(PixelPrior(side=8), 5)
+    outcome, run = study(tmp_path, {"recover": ["a", "b"]}, attacks={"thief": thief, "best": best}, victims={})
+    assert outcome.scores["top1/thief/a"].value == 1.0
+    assert outcome.scores["cosine/thief/a"].value > 0.5 and "cosine/thief@a/b" in outcome.scores
+    assert outcome.scores["queries/best/a"].value == 5 * PEOPLE / (PEOPLE * SAMPLES)
+    assert run.card.data["inversion"]["evaluators"] == {"a": "b", "b": "a"}
+    assert "confidence/thief/a" not in outcome.scores
+
+
+def test_defences_are_met_under_their_own_names(tmp_path):
+    labels = Thief(photo_of_each(dataset()), level="hard_label")
+    outcome, run = study(
+        tmp_path,
+        {"harden": ["head"], "hardened_by": ["thief"], "filter": ["head"], "recover": ["a"]},
+        attacks={
+            "thief": Thief(photo_of_each(dataset())),
+            "labels": labels,
+            "eye": EmbeddingThief(photo_of_each(dataset())),
+        },
+        hardening={"blunt": Blunt()},
+        answer={"rounded": lambda logits: logits.round()},
+        embedding_defence={"blunted": blunted},
+    )
+    keys = outcome.scores
+    assert "top1/thief/head_blunt" in keys and "top1/labels/head_blunt" not in keys
+    assert "top1/labels/head_rounded" in keys and "top1/thief/head_rounded" not in keys  # white boxes pass by
+    assert "cosine/eye/a_blunted" in keys and "auc/clean/a_blunted" in keys
+    assert "victim_accuracy/clean/head_blunt" in keys
+    assert run.card.data["defended"]["head_blunt"]["epsilon"] == 3.0
+    assert not run.card.failures
+
+
+def test_one_attack_that_cannot_run_does_not_cost_the_others(tmp_path):
+    photos = photo_of_each(dataset())
+    outcome, run = study(tmp_path, attacks={"failing": Failing(photos), "thief": Thief(photos)})
+    assert outcome.scores["top1/thief/head"].value == 1.0 and "top1/failing/head" not in outcome.scores
+    assert ["no luck" in failure for failure in run.card.failures] == [True]
+    _, run = study(tmp_path, {"most": 3}, attacks={"thief": Thief(photos)})
+    assert "budget is 3" in run.card.failures[0]
+
+
+def test_a_victim_that_knows_nobody_is_refused_before_any_attack(tmp_path):
+    plan = SmallPlan(width=4, pretraining=None, schooling=Schooling(steps=1, batch=2))
+    with pytest.raises(DataError, match="the victim small right on"):
+        study(tmp_path, {"least_victim": 0.99}, victims={"small": plan})
+    with pytest.raises(DataError, match="the evaluator"):
+        noise = dataset()
+        faces = replace(noise.faces, images=torch.rand(noise.faces.images.shape))
+        study(tmp_path, {"least_evaluator": 0.9}, data=replace(noise, faces=faces, digest="noise"))
+
+
+def test_wrong_designs_are_refused(tmp_path):
+    for design, words in (
+        ({"evaluators": ["a"]}, "no evaluator for head"),
+        ({"recover": ["nobody"]}, "nobody"),
+        ({"harden": ["nobody"]}, "study.design.harden"),
+        ({"hardened_by": ["nobody"]}, "study.design.hardened_by"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            study(tmp_path, design)
+    with pytest.raises(ConfigError, match="no attack or nothing"):
+        study(tmp_path, attacks={})
+    with pytest.raises(ConfigError, match="both as a victim"):
+        study(tmp_path, victims={"a": HEAD})
+
+
+def test_public_photos_of_private_people_are_refused_and_one_generator_is_told(tmp_path):
+    with pytest.raises(DataError, match="other people"):
+        study(tmp_path, public=dataset)
+    one = replace(others(), drawn=Drawn("g", 1))
+    _, run = study(tmp_path, data=dataset(drawn=Drawn("g", 0)), public=lambda: one)
+    assert run.card.data["inversion"]["one_generator"] and "upper bound" in run.card.notes[-1]
+
+
+def test_strips_show_what_was_recovered_beside_a_private_photo(tmp_path):
+    outcome, _ = study(tmp_path, {"examples": 2})
+    assert [strip.grid for strip in outcome.strips] == ["inversion:head"] * 2
+    assert [shot.column for shot in outcome.strips[0].shots] == ["Private photo", "thief", "mean_face"]
+    assert all((tmp_path / shot.path).is_file() for strip in outcome.strips for shot in strip.shots)
