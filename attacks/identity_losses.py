@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facesec_bench.access import ClassifierAccess
+from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.errors import ConfigError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -21,9 +21,17 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class IdentityLoss(Protocol):
-    """A loss on a classifier."""
+    """A loss on a victim.
 
-    def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
+    Attributes:
+        asks: "classifier" (its victim is a `ClassifierAccess`) or "embedding" (an `EmbeddingAccess`).
+    """
+
+    @property
+    def asks(self) -> str:
+        """See the class."""
+
+    def bind(self, victim: Any, public: Tensor, rng: torch.Generator) -> Loss:
         """The loss on one victim.
 
         Args:
@@ -36,6 +44,8 @@ class IdentityLoss(Protocol):
 @dataclass(frozen=True)
 class CrossEntropy:
     """-log p_y: GMI (Zhang et al., "The Secret Revealer", CVPR 2020), KED-MI (Chen et al., ICCV 2021)."""
+
+    asks: ClassVar[str] = "classifier"
 
     def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`."""
@@ -61,6 +71,7 @@ class LogitLoss:
 
     weight: float = 1.0
     p_reg: Literal["mean", "gaussian"] = "mean"
+    asks: ClassVar[str] = "classifier"
 
     def __post_init__(self) -> None:
         if not self.weight >= 0 or self.p_reg not in ("mean", "gaussian"):
@@ -92,6 +103,8 @@ class Margin:
     """-l_y + max_{j != y} l_j: PLG-MI (Yuan et al., "Pseudo Label-Guided Model Inversion Attack via Conditional
     Generative Adversarial Network", AAAI 2023)."""
 
+    asks: ClassVar[str] = "classifier"
+
     def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`."""
 
@@ -113,6 +126,7 @@ class Poincare:
     """
 
     inset: float = 1e-4
+    asks: ClassVar[str] = "classifier"
 
     def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
         """See `IdentityLoss`."""
@@ -128,3 +142,14 @@ class Poincare:
         v = (functional.one_hot(people, logits.shape[1]).to(u) - self.inset).clamp(0, 1)
         room = (1 - u.square().sum(1)) * (1 - v.square().sum(1))
         return torch.acosh(1 + 2 * (u - v).square().sum(1) / room)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """1 - cosine to the person's template: the loss of inversion from embeddings."""
+
+    asks: ClassVar[str] = "embedding"
+
+    def bind(self, victim: EmbeddingAccess, public: Tensor, rng: torch.Generator) -> Loss:
+        """See `IdentityLoss`."""
+        return lambda chips, people: 1 - victim.similarity(chips, people)

@@ -1,53 +1,54 @@
-"""White-box inversion of a classifier: prior x latent model x identity loss x rule x selection, on `search.minimise`.
+"""White-box inversion: prior x latent model x identity loss x rule x selection, on `search.minimise`.
 
-The named attacks are settings of this one; each YAML in conf/inversion says which.
+The named attacks on classifiers and the one on templates are settings of this one; each YAML in conf/inversion says
+which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from attacks.identity_losses import IdentityLoss, Loss
-from attacks.inversion_priors import GaussianSpace, PointSpace, Prior, PriorMaker, modules_of
+from attacks.inversion_choice import AT_ONCE, Access, View, best_of_pool, sureness, surest
+from attacks.inversion_priors import GaussianSpace, Prior, PriorMaker, modules_of
+from attacks.inversion_stages import Stage, near
 from attacks.jitter import Jitter, jittered
-from facesec_bench.access import ClassifierAccess, ClassifierLevel
 from facesec_bench.errors import ConfigError
-from facesec_bench.interfaces import Space
 from facesec_bench.search import Objective, Part, Rule, borrowed, minimise
 
-Students = Callable[[ClassifierAccess, Tensor, torch.Generator], list[tuple[ClassifierAccess, IdentityLoss]]]
+Students = Callable[[Access, Tensor, torch.Generator], list[tuple[Access, IdentityLoss]]]
 """(victim, public photos, rng) -> classifiers that learned to answer as the victim does, and the loss on each."""
 
 _LOOK = 10
 """Steps between two looks at whether a picture has arrived."""
-_AT_ONCE = 32
-"""Pictures judged together outside the search."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """Recovers what a classifier knows of a person's face.
+    """Recovers what a victim knows of a person's face.
 
     Attributes:
         prior: which pictures count as faces.
-        loss: how far a picture is from the person.
+        loss: how far a picture is from the person; it says whether a classifier or an embedding is asked.
         rule: how a gradient becomes a move.
-        steps: moves.
+        steps: moves of all the prior's parameters; or else
+        stages: one after the other, each from where the last one ended.
         pool: pictures drawn and asked of the victim at the start, each person's best of which begin the search; 0 draws
             the beginnings without looking.
         restarts: searches for each picture asked for, of which `views` chooses the best.
         distribution: search normal distributions over parameters, not points (KED-MI).
+        pull: weight of the mean square of the parameters: towards what the prior has most of.
         jitter: views over which the loss is averaged, one a step.
         views: random views over which the victim's confidence is averaged for the choice among restarts; 0 looks at the
             picture itself.
         students: further classifiers on which the loss is taken too; LOMMA's model augmentation.
+        stop: a picture of which the victim is at least this sure (probability or cosine) moves no further in its
+            stage; None walks all steps.
         at_once: pictures searched together, restarts included; what is trained or asked once serves all of them.
-        stop: a picture whose confidence on the victim is at least this moves no further; None walks all steps.
 
     Raises:
         ConfigError: a number out of range.
@@ -56,32 +57,42 @@ class Inversion:
     prior: PriorMaker
     loss: IdentityLoss
     rule: Rule
-    steps: int
+    steps: int = 0
+    stages: Sequence[Stage] = ()
     pool: int = 0
     restarts: int = 1
     distribution: bool = False
+    pull: float = 0.0
     jitter: Jitter = field(default_factory=Jitter)
     views: int = 0
     students: Students | None = None
     stop: float | None = None
-    level: ClassifierLevel = "white"
     at_once: int = 64
-    asks: ClassVar[str] = "classifier"
+    level: str = "white"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.pool, self.views) < 0 or min(self.restarts, self.at_once) < 1:
-            raise ConfigError("inversion: wanted steps, pool and views of 0 or more, and restarts and at_once above 0.")
+        if min(self.steps, self.pool, self.views) < 0 or min(self.restarts, self.at_once) < 1 or not self.pull >= 0:
+            raise ConfigError(
+                "inversion: wanted steps, pool, views and pull of 0 or more, and restarts and at_once above 0."
+            )
+        if self.stages and (self.steps or self.distribution):
+            raise ConfigError("inversion: found stages beside steps or a distribution, wanted stages alone.")
         if self.stop is not None and (not 0 < self.stop <= 1 or self.distribution):
             raise ConfigError(
                 f"inversion: found stop {self.stop}, wanted a confidence above 0 and up to 1, and none for a "
                 "distribution: it has no single picture that could arrive."
             )
 
-    def __call__(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Tensor:
+    @property
+    def asks(self) -> str:
+        """ "classifier" or "embedding"."""
+        return self.loss.asks
+
+    def __call__(self, people: Tensor, victim: Access, public: Tensor, rng: torch.Generator) -> Tensor:
         """One picture for each row.
 
         Args:
-            people: (B,) classes; a class may be asked for more than once.
+            people: (B,) classes, or places among the templates; one may be asked for more than once.
             victim: asked at level "white".
             public: (N, 3, 224, 224) photos of other people.
             rng: draws beginnings and views.
@@ -91,6 +102,7 @@ class Inversion:
 
         Raises:
             AccessError: the victim's level forbids what the loss asks, or its budget is spent.
+            ConfigError: a stage names a layer that the prior does not have.
         """
         wanted = people.repeat_interleave(self.restarts)
         prior = self.prior.bind(victim, public, rng)
@@ -98,126 +110,95 @@ class Inversion:
             losses = self._losses(victim, public, rng)
             begin = self._begin(prior, wanted, victim, rng).to(people.device)
             rows = torch.arange(len(wanted), device=people.device).split(self.at_once)
-            chips = torch.cat([self._searched(prior, losses, victim, rng, begin[r], wanted[r]) for r in rows])
-            return self._best(chips, people, victim, rng)
+            chips = torch.cat([_Search(self, prior, losses, victim, rng, begin[r], wanted[r])() for r in rows])
+            with torch.no_grad():
+                return chips if self.restarts == 1 else surest(chips, people, victim, self._looks(rng))
 
-    def _searched(
-        self,
-        prior: Prior,
-        losses: list[Loss],
-        victim: ClassifierAccess,
-        rng: torch.Generator,
-        begin: Tensor,
-        wanted: Tensor,
-    ) -> Tensor:
-        """(B, 3, 224, 224): one search of some of the pictures."""
-        part = self._part(prior, losses, victim, rng, begin, wanted)
-        params = minimise(
-            part.objectives,
-            part.space,
-            self.rule,
-            self.steps,
-            rng,
-            penalty=part.penalty,
-            until=part.until,
-            look_every=_LOOK,
-            narrow=self._narrow(prior, losses, victim, rng, begin, wanted),
-        )
-        with torch.no_grad():
-            return torch.cat(_rendered(part.space, params))
-
-    def _losses(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> list[Loss]:
+    def _losses(self, victim: Access, public: Tensor, rng: torch.Generator) -> list[Loss]:
         """The loss on the victim and on each student."""
         taught = self.students(victim, public, rng) if self.students else []
         return [loss.bind(access, public, rng) for access, loss in [(victim, self.loss), *taught]]
 
-    def _begin(self, prior: Prior, wanted: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
-        """(B, P): drawn, or of a drawn pool what the victim takes for the person most; a person's j-th row has the
-        j-th."""
+    def _begin(self, prior: Prior, wanted: Tensor, victim: Access, rng: torch.Generator) -> Tensor:
+        """(B, P): drawn, or of a drawn pool what the victim takes for the person most."""
         if not self.pool:
             return prior.draw(len(wanted), rng)
-        drawn = prior.draw(self.pool, rng).to(wanted.device)
         with torch.no_grad():
-            seen = torch.cat([victim.probabilities(prior.render(few)) for few in drawn.split(_AT_ONCE)])
-        order = seen.argsort(0, descending=True)
-        return drawn[order[_turn(wanted) % self.pool, wanted]]
+            return best_of_pool(prior, prior.draw(self.pool, rng).to(wanted.device), victim, wanted)
 
-    def _part(
-        self,
-        prior: Prior,
-        losses: list[Loss],
-        victim: ClassifierAccess,
-        rng: torch.Generator,
-        begin: Tensor,
-        wanted: Tensor,
-    ) -> Part:
-        """The search of some of the pictures."""
-        prior = prior.given(wanted)
-        objectives = [jittered(_asked(loss, wanted), self.jitter, rng) for loss in losses]
-        space = GaussianSpace(prior, begin, rng) if self.distribution else PointSpace(prior, begin)
-        cost = prior.cost
-
-        def penalty(params: Tensor) -> Tensor:
-            assert cost is not None
-            return cost(space.sample(params) if isinstance(space, GaussianSpace) else params)
-
-        def until(chips: Tensor) -> Tensor:
-            return victim.probabilities(chips).gather(1, wanted[:, None])[:, 0] >= (self.stop or 1.0)
-
-        return Part(objectives, space, penalty if cost else None, until if self.stop else None)
-
-    def _narrow(
-        self,
-        prior: Prior,
-        losses: list[Loss],
-        victim: ClassifierAccess,
-        rng: torch.Generator,
-        begin: Tensor,
-        wanted: Tensor,
-    ) -> Callable[[Tensor], Part] | None:
-        if self.stop is None:
-            return None
-        return lambda rows: self._part(prior, losses, victim, rng, begin[rows], wanted[rows])
-
-    def _best(self, chips: Tensor, people: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
-        """Of the restarts of each person, as many as were asked for, the surest first."""
-        if self.restarts == 1:
-            return chips
-        wanted = people.repeat_interleave(self.restarts)
-        sure = torch.stack(
-            [
-                torch.cat(
-                    [
-                        victim.probabilities(view(few)).gather(1, who[:, None])[:, 0]
-                        for few, who in zip(chips.split(_AT_ONCE), wanted.split(_AT_ONCE), strict=True)
-                    ]
-                )
-                for view in self._looks(rng)
-            ]
-        ).mean(0)
-        chosen = torch.empty_like(people)
-        for person in people.unique():
-            rows = (wanted == person).nonzero()[:, 0]
-            order = sure[rows].argsort(descending=True, stable=True)
-            own = (people == person).nonzero()[:, 0]
-            chosen[own] = rows[order[: len(own)]]
-        return chips[chosen]
-
-    def _looks(self, rng: torch.Generator) -> list[Callable[[Tensor], Tensor]]:
+    def _looks(self, rng: torch.Generator) -> list[View]:
         if not self.views:
             return [lambda chips: chips]
         return [lambda chips: self.jitter.seen(chips, rng)] * self.views
 
 
-def _rendered(space: Space, params: Tensor) -> list[Tensor]:
-    return [space.render(few) for few in params.split(_AT_ONCE)]
+@dataclass(frozen=True)
+class _Search:
+    """The search of some of the pictures: the attack's settings, what is bound, and where each picture begins."""
+
+    attack: Inversion
+    prior: Prior
+    losses: Sequence[Loss]
+    victim: Access
+    rng: torch.Generator
+    begin: Tensor
+    wanted: Tensor
+
+    def __call__(self) -> Tensor:
+        """(B, 3, 224, 224)."""
+        begin = self.begin
+        for stage in self.attack.stages or (Stage(self.attack.steps),):
+            part = self._part(begin, self.wanted, stage)
+            params = minimise(
+                part.objectives,
+                part.space,
+                self.attack.rule,
+                stage.steps,
+                self.rng,
+                penalty=part.penalty,
+                until=part.until,
+                look_every=_LOOK,
+                narrow=self._narrow(begin, stage),
+            )
+            space, begin = part.space, params
+        with torch.no_grad():
+            return torch.cat(
+                [
+                    self._given(who, space).render(few)
+                    for few, who in zip(begin.split(AT_ONCE), self.wanted.split(AT_ONCE), strict=True)
+                ]
+            )
+
+    def _given(self, who: Tensor, space: object) -> Prior | GaussianSpace:
+        """What renders parameters of these people."""
+        prior = self.prior.given(who)
+        return GaussianSpace(prior, self.begin[:0], self.rng) if isinstance(space, GaussianSpace) else prior
+
+    def _part(self, begin: Tensor, wanted: Tensor, stage: Stage) -> Part:
+        prior, attack = self.prior.given(wanted), self.attack
+        objectives = [jittered(_asked(loss, wanted), attack.jitter, self.rng) for loss in self.losses]
+        space = GaussianSpace(prior, begin, self.rng) if attack.distribution else near(prior, begin, stage)
+
+        def until(chips: Tensor) -> Tensor:
+            return sureness(self.victim, chips, wanted) >= (attack.stop or 1.0)
+
+        return Part(objectives, space, self._penalty(prior, space), until if attack.stop else None)
+
+    def _penalty(self, prior: Prior, space: object) -> Objective | None:
+        cost, pull = prior.cost, self.attack.pull
+
+        def penalty(params: Tensor) -> Tensor:
+            point = space.sample(params) if isinstance(space, GaussianSpace) else params
+            total = pull * point.square().mean(1)
+            return total + cost(point) if cost else total
+
+        return penalty if cost or pull else None
+
+    def _narrow(self, begin: Tensor, stage: Stage) -> Callable[[Tensor], Part] | None:
+        if self.attack.stop is None:
+            return None
+        return lambda rows: self._part(begin[rows], self.wanted[rows], stage)
 
 
 def _asked(loss: Loss, wanted: Tensor) -> Objective:
     return lambda chips: loss(chips, wanted)
-
-
-def _turn(wanted: Tensor) -> Tensor:
-    """(B,): how many rows before this one want the same person."""
-    same = wanted[:, None] == wanted[None, :]
-    return same.tril(-1).sum(1)

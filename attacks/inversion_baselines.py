@@ -9,12 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attacks.inversion_priors import Prior, PriorMaker, modules_of
+from attacks.inversion_choice import best_of_pool
+from attacks.inversion_priors import PriorMaker, modules_of
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.errors import ConfigError
 from facesec_bench.search import borrowed
-
-_AT_ONCE = 32
 
 
 def _both(classifier: str, embedding: str) -> dict[str, str]:
@@ -72,29 +71,13 @@ class BestOfRandom:
             ConfigError: more pictures of one person than the pool has.
             AccessError: the victim's budget is spent.
         """
+        most = int(people.bincount().max())
+        if most > self.pool:
+            raise ConfigError(f"best of random: found {most} pictures of one person, the pool is {self.pool}.")
         prior = self.prior.bind(victim, public, rng)
-        turn = (people[:, None] == people[None, :]).tril(-1).sum(1)
-        if int(turn.max()) >= self.pool:
-            raise ConfigError(
-                f"best of random: found {int(turn.max()) + 1} pictures of one person, the pool is {self.pool}."
-            )
         with borrowed(*modules_of(prior)), torch.no_grad():
             drawn = prior.draw(self.pool, rng).to(people.device)
-            order = _scores(drawn, prior, victim, people).argsort(0, descending=True)
-            return prior.given(people).render(drawn[order[turn, people]])
-
-
-def _scores(drawn: Tensor, prior: Prior, victim: ClassifierAccess | EmbeddingAccess, people: Tensor) -> Tensor:
-    """(pool, K): how well each picture fits each person; NaN-free only for the people asked for."""
-    if isinstance(victim, ClassifierAccess):
-        return torch.cat([victim.probabilities(prior.render(few)) for few in drawn.split(_AT_ONCE)])
-    found = torch.full((len(drawn), victim.people), -torch.inf, device=people.device)
-    for start in range(0, len(drawn), _AT_ONCE):
-        chips = prior.render(drawn[start : start + _AT_ONCE])
-        for person in people.unique().tolist():
-            whom = torch.full((len(chips),), person, device=people.device)
-            found[start : start + len(chips), person] = victim.similarity(chips, whom)
-    return found
+            return prior.given(people).render(best_of_pool(prior, drawn, victim, people))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.identity_losses import CrossEntropy, LogitLoss, Margin, Poincare
+from attacks.identity_losses import Cosine, CrossEntropy, LogitLoss, Margin, Poincare
 from attacks.inversion import Inversion
 from attacks.inversion_priors import EigenfacePrior, GaussianSpace, PixelPrior
+from attacks.inversion_stages import Stage
 from attacks.jitter import Jitter
-from facesec_bench.access import ClassifierAccess
+from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
 from facesec_bench.search import AdamStep
 from facesec_bench.seeds import generator
@@ -152,8 +153,44 @@ def test_what_makes_a_picture_unlikely_and_students_count():
     assert (confidence(chips) > 0.6).all()
 
 
+class Template(nn.Module):
+    """A recogniser of mean colours."""
+
+    name, digest = "template", "0" * 64
+
+    def embed(self, chips):
+        return nn.functional.normalize(chips.mean((2, 3)) - 0.5, dim=1)
+
+
+def test_a_template_is_inverted_by_the_same_search():
+    enrolled = nn.functional.normalize(torch.tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]), dim=1)
+    for pool, restarts in ((0, 1), (20, 3)):
+        victim = EmbeddingAccess(Template(), "white", enrolled)
+        attack = inversion(loss=Cosine(), pool=pool, restarts=restarts, stop=0.99)
+        assert attack.asks == "embedding"
+        chips = attack(PEOPLE, victim, PUBLIC, generator(0, "attack"))
+        assert ((Template().embed(chips) * enrolled[PEOPLE]).sum(1) > 0.95).all()
+        assert victim.meter.gradients < 4 * restarts * 40  # who has arrived asks no more
+
+
+def test_chunks_do_not_change_who_is_asked_for():
+    whole, apart = run(inversion()), run(inversion(at_once=2))
+    assert (confidence(apart[0]) > 0.6).all() and whole[1].queries == apart[1].queries
+
+
+def test_a_pull_leads_back_to_what_the_prior_has_most_of():
+    far, near = run(inversion())[0], run(inversion(pull=5.0))[0]
+    assert (near - 0.5).abs().mean() < (far - 0.5).abs().mean()
+
+
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"steps": -1}, {"restarts": 0}, {"stop": 0.0}, {"stop": 0.9, "distribution": True}):
+    for wrong in (
+        {"steps": -1},
+        {"restarts": 0},
+        {"stop": 0.0},
+        {"stop": 0.9, "distribution": True},
+        {"stages": [Stage(3)]},
+    ):
         with pytest.raises(ConfigError, match="wanted"):
             inversion(**wrong)
 
