@@ -97,6 +97,14 @@ class Scatter(NamedTuple):
     base: float
 
 
+class Asked(NamedTuple):
+    """One pair of axes of dots whose price is a number of queries, 0 for none. `chance` is a guess's rate, or NaN."""
+
+    title: str
+    dots: Sequence[Dot]
+    chance: float
+
+
 def heat_map(
     slug: str,
     rows: Sequence[str],
@@ -282,12 +290,74 @@ def _scatter(axes: Any, panel: Scatter) -> None:
     axes.set_axisbelow(True)
 
 
+def against_queries(slug: str, panels: Sequence[Asked], xlabel: str, ylabel: str, percent: bool) -> str:
+    """Values against queries on a log axis, two panels abreast; who asked nothing stands at the left edge. Returns SVG.
+
+    Args:
+        percent: whether values are proportions, shown on the whole scale.
+    """
+    from matplotlib import rc_context
+
+    with rc_context({**_STYLE, "svg.hashsalt": slug}):
+        from matplotlib.figure import Figure
+
+        columns = min(2, len(panels))
+        lines = math.ceil(len(panels) / columns)
+        figure = Figure(figsize=(5.0 * columns, 3.5 * lines))
+        grid = figure.subplots(lines, columns, squeeze=False)
+        every = [axes for row in grid for axes in row]
+        for axes, panel in zip(every, panels, strict=False):
+            _asked(axes, panel, 100.0 if percent else 1.0)
+            axes.set(xlabel=xlabel, ylabel=ylabel)
+        for axes in every[len(panels) :]:
+            axes.set_axis_off()
+        figure.tight_layout(pad=0.4, w_pad=1.6, h_pad=1.2)
+        for axes, panel in zip(every, panels, strict=False):
+            _name_dots(figure, axes, panel._replace(dots=_placed(panel.dots)), 100.0 if percent else 1.0)
+        return _svg(figure, slug)
+
+
+def _asked(axes: Any, panel: Asked, scale: float) -> None:
+    dots = _placed(panel.dots)
+    edge, asked = _edge(panel.dots), [dot.price.value for dot in panel.dots if dot.price.value > 0]
+    axes.set_xscale("log")
+    axes.set_xlim(edge / 1.8, 6 * max(asked, default=edge))  # room for names to the right of the last dot
+    for dot in dots:
+        colour, marker = (_COLOURS[1], "o") if dot.filled else (_COLOURS[0], "s")
+        x, ends = dot.price.value, [scale * dot.rate.low, scale * dot.rate.high]
+        axes.plot([x, x], ends, color=colour, linewidth=0.9, alpha=0.55, zorder=2)
+        axes.plot(
+            [x], [scale * dot.rate.value], marker=marker, markersize=5.5, color=colour, linestyle="none", zorder=3
+        )
+    if scale == 100.0:
+        axes.set_ylim(-3, 106)
+    if panel.chance == panel.chance:
+        axes.axhline(scale * panel.chance, color="#777777", linewidth=0.8, linestyle="--", zorder=1)
+    axes.axvline(1.6 * edge, color="#bbbbbb", linewidth=0.8, linestyle=":", zorder=0)
+    decades = range(math.ceil(math.log10(1.7 * edge)), math.floor(math.log10(axes.get_xlim()[1])) + 1)
+    axes.set_xticks([edge, *(10.0**i for i in decades)], ["none", *(f"{10.0**i:,.10g}" for i in decades)])
+    axes.minorticks_off()
+    axes.set_title(panel.title, fontsize=10)
+    axes.grid(color="#e4e4e4", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _edge(dots: Sequence[Dot]) -> float:
+    """Where a log axis has its place for none: left of the fewest queries."""
+    return min((dot.price.value for dot in dots if dot.price.value > 0), default=1.0) / 4
+
+
+def _placed(dots: Sequence[Dot]) -> list[Dot]:
+    edge = _edge(dots)
+    return [dot if dot.price.value > 0 else dot._replace(price=dot.price._replace(value=edge)) for dot in dots]
+
+
 _NEAR = ((7, 4), (7, -9), (-7, 4), (-7, -9), (0, 8), (0, -13))
 _SIDES = [(dx * (1 + far / 8), dy * far) for far in (1.0, 2.4, 4.0, 6.0) for dx, dy in _NEAR]
 """Where a name may stand, in points from its dot: near before far."""
 
 
-def _name_dots(figure: Any, axes: Any, panel: Scatter) -> list[Any]:
+def _name_dots(figure: Any, axes: Any, panel: Scatter | Asked, scale: float = 100.0) -> list[Any]:
     """Put each name where it covers no dot and no other name; one that had to go far is tied to its dot.
 
     Returns the boxes of the names, from the highest dot down. Where no place is free, the last one is taken.
@@ -298,12 +368,12 @@ def _name_dots(figure: Any, axes: Any, panel: Scatter) -> list[Any]:
     halo = [withStroke(linewidth=2.2, foreground="white")]
     renderer = FigureCanvasAgg(figure).get_renderer()
     frame = axes.get_window_extent(renderer)
-    dots = [axes.transData.transform((dot.price.value, 100 * dot.rate.value)) for dot in panel.dots]
+    dots = [axes.transData.transform((dot.price.value, scale * dot.rate.value)) for dot in panel.dots]
     taken: list[Any] = []
     for i in sorted(range(len(dots)), key=lambda i: -dots[i][1]):
         for dx, dy in _SIDES:
             text = axes.annotate(
-                panel.dots[i].label, (panel.dots[i].price.value, 100 * panel.dots[i].rate.value), xytext=(dx, dy),
+                panel.dots[i].label, (panel.dots[i].price.value, scale * panel.dots[i].rate.value), xytext=(dx, dy),
                 textcoords="offset points", ha="left" if dx > 0 else "right" if dx < 0 else "center", fontsize=8.5,
                 color="#222222", path_effects=halo, arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5}
                 if abs(dy) > 14 else None,

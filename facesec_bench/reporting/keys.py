@@ -93,9 +93,12 @@ def stem(method: str) -> str:
 def budget(method: str, card: RunCard) -> Budget:
     """The budget a method was given. Its name says how much (`_eps4` at the end, else 8), its card entry in which norm.
 
-    The name decides because a run holds a method at several budgets. An entry that says null and no norm has none.
+    The name decides because a run holds a method at several budgets. An entry that says null and no norm has none, and
+    neither has what recovers faces.
     """
     told = card.methods.get(method) or {}
+    if "inversion" in card.data and "eps_255" not in told:
+        return NO_BUDGET  # a picture from nothing changes none
     norm = told.get("norm")
     if norm not in ("linf", "rms"):
         if "eps_255" in told and told["eps_255"] is None:

@@ -128,3 +128,29 @@ GALLERY: dict[str, Label] = {
     "protection_adaptive": Label("1-NN, cloaked, adapted", True),
 }
 """How often the nearest photo of a gallery is another person's."""
+
+RECOVERED: dict[str, Label] = {
+    "top1": Label("Top-1", True),
+    "top5": Label("Top-5", True),
+    "top1_plausible": Label("Top-1 and a face", True),
+    "plausibility": Label("Face score", False),
+    "nn_distance": Label("Distance ↓", False, higher=False),
+    "confidence": Label("Victim's confidence", False),
+}
+"""What a recovery from a recogniser shows, by the judge; the last by the victim itself."""
+
+SPENT: dict[str, Label] = {
+    "queries": Label("Queries", False, higher=False),
+    "gradients": Label("Gradients", False, higher=False),
+    "seconds": Label("Seconds", False, higher=False),
+}
+"""What a recovery costs the attacker."""
+
+SPREAD: dict[str, Label] = {
+    "frechet_fr": Label("Fréchet in FR space ↓", False, higher=False),
+    "precision": Label("Precision", False),
+    "recall": Label("Recall", False),
+    "density": Label("Density", False),
+    "coverage": Label("Coverage", False),
+}
+"""What all recoveries of an attack are beside the private photos, in the judge's embedding."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from facesec_bench.records import Score
-from facesec_bench.reporting import labels, numerals, summary_activation, summary_cloaking
+from facesec_bench.reporting import labels, numerals, summary_activation, summary_cloaking, summary_inversion
 from facesec_bench.reporting.keys import CLEAN, ScoreKey, is_control, parse
 from facesec_bench.reporting.runs import Run, read_run
 
@@ -28,7 +28,7 @@ def text_summary(run: Path) -> str:
         lines.append(f"  {found.problem}")
     scores = {parse(key): score for key, score in found.scores.items()}
     lines += _clean(scores) + _attacks(scores)
-    for rows in (*summary_activation.grids(run), *summary_cloaking.grids(run)):
+    for rows in (*summary_activation.grids(run), *summary_cloaking.grids(run), *summary_inversion.grids(run)):
         lines += _grid(rows)
     lines += _refusals(found)
     return "\n".join(lines)

@@ -10,8 +10,9 @@ from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Cell, Prose, Section, words
 from facesec_bench.reporting.grouping import Group, Study, is_toy
 from facesec_bench.reporting.keys import DEFAULT, ScoreKey, budget, is_control, stem
-from facesec_bench.reporting.sections import activation_headline, cloaking_headline
+from facesec_bench.reporting.sections import activation_headline, cloaking_headline, inversion_headline
 from facesec_bench.reporting.sections.cloaking_rows import protectors
+from facesec_bench.reporting.sections.inversion_rows import attempts
 
 _VERBS = {"dodging_success": "dodges", "impersonation_success": "impersonates on"}
 
@@ -25,10 +26,13 @@ class Best(NamedTuple):
 
 
 def abstract(study: Study) -> Prose:
-    """One sentence each on scope, white box, control and transfer, then on activation by a watermark and on cloaks."""
+    """One sentence each on scope, white box, control and transfer, then on activation by a watermark, on cloaks, and on
+    what was recovered from recognisers."""
     evasion = (*_white_box(study), _control(study), *_transfer(study))
-    headlines = (*activation_headline.sentences(study), *cloaking_headline.sentences(study))
-    told = (_scope(study), _toys(study), *evasion, *headlines)
+    marks, cloaks, recoveries = (
+        x.sentences(study) for x in (activation_headline, cloaking_headline, inversion_headline)
+    )
+    told = (_scope(study), _toys(study), *evasion, *marks, *cloaks, *recoveries)
     return Prose(tuple(sentence for sentence in told if sentence), style="abstract")
 
 
@@ -93,8 +97,11 @@ def _scope(study: Study) -> Cell:
         f"{len(names)} face recogniser{'s' if len(names) != 1 else ''} ({', '.join(names)})" if names else "no target"
     )
     cloaks = {row.stem for row in protectors(study) if row.kind == "cloak"}
-    counts = [_counted(len(found), noun) for noun, found in (("attack", methods - cloaks), ("cloak", cloaks)) if found]
+    attacks, recovered = methods - cloaks - {stem(x.name) for x in attempts(study)}, inversion_headline.scope(study)
+    counts = [_counted(len(found), noun) for noun, found in (("attack", attacks), ("cloak", cloaks)) if found]
     what = f"{' and '.join(counts)} against" if counts else _harmless(study)
+    if recovered:
+        what = f"{recovered}, with" if not counts else f"{recovered}; {what}"
     return Cell(f"{what} {against} on {photos}.", refs=tuple(dict.fromkeys(x for refs in seen.values() for x in refs)))
 
 

@@ -17,8 +17,8 @@ _CAPTIONS = {
     "activation": "One photo in the four cells of the activation table, each with what the verifier makes of it.",
 }
 
-_ELSEWHERE = ("cloak",)
-"""Grids that a section of their own shows."""
+_ELSEWHERE = re.compile(r"cloak$|inversion:")
+"""How grids begin that a section of their own shows."""
 
 Found = tuple[str, Path, Strip]  # (footnote, the run's folder, strip)
 
@@ -28,7 +28,7 @@ def section(study: Study) -> Section | None:
     grids: dict[str, list[list[Found]]] = {}
     for group in study.groups:
         for label, run, _ in group.labelled():
-            for name in dict.fromkeys(strip.grid for strip in run.strips if strip.grid not in _ELSEWHERE):
+            for name in dict.fromkeys(strip.grid for strip in run.strips if not _ELSEWHERE.match(strip.grid)):
                 own = [(label, run.folder, strip) for strip in run.strips if strip.grid == name]
                 grids.setdefault(name, []).append(own)
     if not grids:

@@ -1,0 +1,110 @@
+"""The inversion study in a few sentences: the best attack on each victim beside what needs no search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from facesec_bench.records import Score
+from facesec_bench.reporting import numerals
+from facesec_bench.reporting.document import Cell
+from facesec_bench.reporting.grouping import Study
+from facesec_bench.reporting.sections.inversion_defences import called, pairs
+from facesec_bench.reporting.sections.inversion_rows import Attempt, attempts, together, victims
+
+
+def sentences(study: Study) -> list[Cell]:
+    """For each victim the best attack, its control, and whether it still wins when only faces count; then defences."""
+    found = [x for x in attempts(study) if not x.victim.defence]
+    cells = [_victim(own) for settings in together(found).values() for own in settings.values()]
+    return [cell for cell in (*cells, _defences(study)) if cell is not None]
+
+
+def scope(study: Study) -> str:
+    """ "4 inversions of sface_head and dlib_head", or nothing where no faces were recovered."""
+    names = {x.name for x in attempts(study) if not x.is_control}
+    of = list(dict.fromkeys(victim.name for victim in victims(study) if not victim.defence))
+    if not names or not of:
+        return ""
+    return f"{len(names)} inversion{'s' if len(names) != 1 else ''} of {_listed(of)}"
+
+
+def compared(mine: Score, theirs: Score) -> str:
+    """What the intervals of an attack and its control carry."""
+    if any(x != x for x in (*mine[:3], *theirs[:3])):
+        return "without intervals to judge that by"
+    if mine.low > theirs.high:
+        return "clearly less"
+    return "clearly more" if mine.high < theirs.low else "but the intervals overlap: no difference is shown"
+
+
+def _victim(own: list[Attempt]) -> Cell | None:
+    searches = [x for x in own if not x.is_control]
+    best, control = _best(searches, "top1"), _best((x for x in own if x.is_control), "top1")
+    refs = tuple(dict.fromkeys(ref for x in own for ref in x.victim.group.refs))
+    name = own[0].victim.name
+    if best is None:
+        return Cell(f"No inversion of {name} gave a number.", refs=refs) if searches else None
+    judge = f", judged by {best.victim.evaluator}" if best.victim.evaluator else ""
+    who = f"the best of {len(searches)} inversions" if len(searches) > 1 else "the one inversion"
+    text = f"Recovered from {name}{judge}: {best.name}, {who}, shows the person in {_rate(best, 'top1')}"
+    if control is not None:
+        text += f"; {control.name}, the best control, in {_rate(control, 'top1')}, {_against(best, control)}"
+    chance = best.victim.chance
+    text += f"; a guess in {numerals.percent(chance)}." if chance == chance else "."
+    return Cell(f"{text}{_as_faces(best, searches)}", refs=refs)
+
+
+def _against(best: Attempt, control: Attempt) -> str:
+    mine, theirs = best.score("top1"), control.score("top1")
+    return compared(mine, theirs) if mine and theirs else "not compared"
+
+
+def _as_faces(best: Attempt, searches: list[Attempt]) -> str:
+    """Whether it still leads when only pictures that pass for a face count."""
+    leads = _best(searches, "top1_plausible")
+    if leads is None or best.score("top1_plausible") is None:
+        return ""
+    if leads.name == best.name or _value(leads, "top1_plausible") == _value(best, "top1_plausible"):
+        return f" Counting only what passes for a face: {_rate(best, 'top1_plausible')}."
+    return (
+        f" Counting only what passes for a face it has {_rate(best, 'top1_plausible')}, and {leads.name} leads with "
+        f"{_rate(leads, 'top1_plausible')}."
+    )
+
+
+def _defences(study: Study) -> Cell | None:
+    met = [(plain, defended) for plain, defended in pairs(study) if not defended.is_control]
+    if not met:
+        return None
+    verdicts = [called(plain, defended) for plain, defended in met]
+    lowers = [verdict for verdict in verdicts if verdict.startswith("lowers")]
+    free = sum(verdict == "lowers, at equal utility" or verdict == "lowers, at higher utility" for verdict in lowers)
+    refs = tuple(dict.fromkeys(ref for _, x in met for ref in x.victim.group.refs))
+    n = len({(x.victim.group.label, x.victim.name) for _, x in met})
+    text = (
+        f"{n} defended system{'s' if n != 1 else ''} met {len(met)} attack{'s' if len(met) != 1 else ''}: top-1 is "
+        f"lower in {len(lowers)} of them, in {free} without a loss of utility that would show."
+    )
+    return Cell(text, refs=refs)
+
+
+def _best(found: Iterable[Attempt], measure: str) -> Attempt | None:
+    known = [x for x in found if _value(x, measure) == _value(x, measure)]
+    return max(known, key=lambda x: _value(x, measure), default=None)
+
+
+def _value(attempt: Attempt, measure: str) -> float:
+    score = attempt.score(measure)
+    return score.value if score else float("nan")
+
+
+def _rate(attempt: Attempt, measure: str) -> str:
+    score = attempt.score(measure)
+    if score is None:
+        return numerals.NONE
+    interval = numerals.interval(score, True)
+    return f"{numerals.percent(score.value)} ({interval + ', ' if interval else ''}n={score.n})"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
