@@ -172,7 +172,7 @@ class ConditionalDCGAN(nn.Module):
             )
         self.layers = copy.deepcopy(layers)
         self.classes, self.reach = classes, reach
-        channels = [layer.weight.shape[0] for layer in layers]
+        channels = [one.in_channels for one in layers if isinstance(one, nn.ConvTranspose2d)]
         self.latent: int = channels[0]
         self.gains = nn.ParameterList(torch.zeros(classes, count) for count in channels)
         self.biases = nn.ParameterList(torch.zeros(classes, count) for count in channels)
