@@ -18,6 +18,7 @@ from rich.table import Table
 from experiments.catalogue import entries, groups
 from experiments.cli_assets import app as assets_app
 from experiments.cli_protect import protect
+from experiments.cli_semsim import app as semsim_app
 from facesec_bench.errors import FacesecError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(assets_app, name="assets")
+app.add_typer(semsim_app, name="semsim")
 app.command()(protect)
 console = Console()
 
