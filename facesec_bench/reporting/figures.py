@@ -330,7 +330,7 @@ def _asked(axes: Any, panel: Asked, scale: float) -> None:
             [x], [scale * dot.rate.value], marker=marker, markersize=5.5, color=colour, linestyle="none", zorder=3
         )
     if scale == 100.0:
-        axes.set_ylim(-3, 106)
+        axes.set_ylim(-12, 106)  # room for names under the dots at a guess
     if panel.chance == panel.chance:
         axes.axhline(scale * panel.chance, color="#777777", linewidth=0.8, linestyle="--", zorder=1)
     axes.axvline(1.6 * edge, color="#bbbbbb", linewidth=0.8, linestyle=":", zorder=0)
@@ -344,7 +344,7 @@ def _asked(axes: Any, panel: Asked, scale: float) -> None:
 
 def _edge(dots: Sequence[Dot]) -> float:
     """Where a log axis has its place for none: left of the fewest queries."""
-    return min((dot.price.value for dot in dots if dot.price.value > 0), default=1.0) / 4
+    return min((dot.price.value for dot in dots if dot.price.value > 0), default=1.0) / 8
 
 
 def _placed(dots: Sequence[Dot]) -> list[Dot]:
@@ -353,14 +353,14 @@ def _placed(dots: Sequence[Dot]) -> list[Dot]:
 
 
 _NEAR = ((7, 4), (7, -9), (-7, 4), (-7, -9), (0, 8), (0, -13))
-_SIDES = [(dx * (1 + far / 8), dy * far) for far in (1.0, 2.4, 4.0, 6.0) for dx, dy in _NEAR]
+_SIDES = [(dx * (1 + far / 8), dy * far) for far in (1.0, 2.4, 4.0, 6.0, 9.0, 13.0) for dx, dy in _NEAR]
 """Where a name may stand, in points from its dot: near before far."""
 
 
 def _name_dots(figure: Any, axes: Any, panel: Scatter | Asked, scale: float = 100.0) -> list[Any]:
     """Put each name where it covers no dot and no other name; one that had to go far is tied to its dot.
 
-    Returns the boxes of the names, from the highest dot down. Where no place is free, the last one is taken.
+    Returns the boxes of the names, from the highest dot down. Where no place is free, the first one is taken.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patheffects import withStroke
@@ -371,7 +371,7 @@ def _name_dots(figure: Any, axes: Any, panel: Scatter | Asked, scale: float = 10
     dots = [axes.transData.transform((dot.price.value, scale * dot.rate.value)) for dot in panel.dots]
     taken: list[Any] = []
     for i in sorted(range(len(dots)), key=lambda i: -dots[i][1]):
-        for dx, dy in _SIDES:
+        for turn, (dx, dy) in enumerate((*_SIDES, _SIDES[0])):
             text = axes.annotate(
                 panel.dots[i].label, (panel.dots[i].price.value, scale * panel.dots[i].rate.value), xytext=(dx, dy),
                 textcoords="offset points", ha="left" if dx > 0 else "right" if dx < 0 else "center", fontsize=8.5,
@@ -385,7 +385,7 @@ def _name_dots(figure: Any, axes: Any, panel: Scatter | Asked, scale: float = 10
             )
             if inside and free:
                 break
-            if (dx, dy) != _SIDES[-1]:
+            if turn < len(_SIDES):
                 text.remove()
         taken.append(box)
     return taken

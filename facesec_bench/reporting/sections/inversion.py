@@ -12,7 +12,7 @@ from facesec_bench.reporting.sections.inversion_rows import Victim, is_inversion
 READING = (
     "An inversion gives back a picture of a person whom a recogniser knows. An attack gets what its access allows of "
     "the victim and photos of other people, and no photo of the person. The picture is re-read from an 8-bit file and "
-    "shown to a recogniser that was not attacked: it names the person whose photos are nearest."
+    "shown to a recogniser that was not attacked: it names the person whose mean embedding is nearest."
 )
 CAUTION = (
     "Accuracy on held photos bounds what a recovery can show: a victim that does not know its people has nothing to "

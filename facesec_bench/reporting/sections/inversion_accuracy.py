@@ -21,6 +21,10 @@ CONTROLS = (
     "Controls search nothing: a random picture, the best of many random ones, the mean of the public faces. An attack "
     "that is not clear of them found nothing out. A picture can convince recognisers and still look like nobody."
 )
+TEMPLATES = (
+    "Here the victim is a verifier that holds a template of each person, the mean embedding of the photos that it was "
+    "given: an attack has its weights, the templates, or only a similarity to them, as its access allows."
+)
 FEW = (
     "From few pictures these are biased: the Fréchet distance upwards, and all of them depend on n. Compare rows of "
     "equal n only, and none with a paper's."
@@ -48,12 +52,9 @@ def _section(study: Study, embedding: bool) -> Section | None:
     blocks: list[Block] = [_accuracy(study, name, settings) for name, settings in places.items()]
     tables = (_spread(study, places, _KINDS[embedding]), *inversion_acceptance.tables(study, places, embedding))
     blocks += [block for block in tables if block is not None]
-    opening = [words(READING), words(CONTROLS)] if not embedding or not _has(study, False) else []
-    return Section(_TITLES[embedding], (*opening, *blocks))
-
-
-def _has(study: Study, embedding: bool) -> bool:
-    return any(x.victim.is_embedding is embedding and not x.victim.defence for x in attempts(study))
+    told = embedding and any(not x.victim.is_embedding for x in attempts(study))
+    opening = [words(TEMPLATES)] if embedding else []
+    return Section(_TITLES[embedding], (*opening, *([] if told else [words(READING), words(CONTROLS)]), *blocks))
 
 
 def _accuracy(study: Study, name: str, settings: Mapping[Setting, list[Attempt]]) -> Table:

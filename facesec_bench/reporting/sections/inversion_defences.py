@@ -15,8 +15,8 @@ from facesec_bench.reporting.sections.inversion_rows import Attempt, Victim, att
 READING = (
     "A defence is judged by what it costs honest use and by what is left of each attack that met it. Utility is the "
     "accuracy on held photos for a classifier, and the true accept rate (TAR) at a false accept rate of 1% for a "
-    "verifier. Attacks ran on the defended system as they ran on the plain one; none was made for a defence unless its "
-    "name says so, so what is left is a lower bound on what an attacker who knows the defence can do."
+    "verifier. Attacks run on the defended system as they ran on the plain one, with the same settings: what is left "
+    "is a lower bound on what an attacker who adapts to the defence can do."
 )
 RULE = (
     "How it is called: “lowers” where the interval of top-1 lies wholly below that of the same attack without the "

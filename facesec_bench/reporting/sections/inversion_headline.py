@@ -33,42 +33,51 @@ def compared(mine: Score, theirs: Score) -> str:
     if any(x != x for x in (*mine[:3], *theirs[:3])):
         return "without intervals to judge that by"
     if mine.low > theirs.high:
-        return "clearly less"
-    return "clearly more" if mine.high < theirs.low else "but the intervals overlap: no difference is shown"
+        return "less, and the intervals do not overlap"
+    more = "more, and the intervals do not overlap"
+    return more if mine.high < theirs.low else "and the intervals overlap: no difference is shown"
 
 
 def _victim(own: list[Attempt]) -> Cell | None:
-    searches = [x for x in own if not x.is_control]
-    best, control = _best(searches, "top1"), _best((x for x in own if x.is_control), "top1")
+    searches, controls = [x for x in own if not x.is_control], [x for x in own if x.is_control]
+    best = _best(searches, "top1")
     refs = tuple(dict.fromkeys(ref for x in own for ref in x.victim.group.refs))
     name = own[0].victim.name
     if best is None:
         return Cell(f"No inversion of {name} gave a number.", refs=refs) if searches else None
     judge = f", judged by {best.victim.evaluator}" if best.victim.evaluator else ""
-    who = f"the best of {len(searches)} inversions" if len(searches) > 1 else "the one inversion"
-    text = f"Recovered from {name}{judge}: {best.name}, {who}, shows the person in {_rate(best, 'top1')}"
-    if control is not None:
-        text += f"; {control.name}, the best control, in {_rate(control, 'top1')}, {_against(best, control)}"
+    ran = sum(_value(x, "top1") == _value(x, "top1") for x in searches)
+    who = f"the best of {ran} inversions" if ran > 1 else "the one inversion"
     chance = best.victim.chance
-    text += f"; a guess in {numerals.percent(chance)}." if chance == chance else "."
-    return Cell(f"{text}{_as_faces(best, searches)}", refs=refs)
+    guess = f"; a guess in {numerals.percent(chance)}" if chance == chance else ""
+    text = (
+        f"Recovered from {name}{judge}: {best.name}, {who}, shows the person in {_rate(best, 'top1')}"
+        f"{_beside(best, controls, 'top1')}{guess}.{_as_faces(best, searches, controls)}"
+    )
+    return Cell(text, refs=refs)
 
 
-def _against(best: Attempt, control: Attempt) -> str:
-    mine, theirs = best.score("top1"), control.score("top1")
-    return compared(mine, theirs) if mine and theirs else "not compared"
-
-
-def _as_faces(best: Attempt, searches: list[Attempt]) -> str:
-    """Whether it still leads when only pictures that pass for a face count."""
-    leads = _best(searches, "top1_plausible")
-    if leads is None or best.score("top1_plausible") is None:
+def _beside(best: Attempt, controls: list[Attempt], measure: str) -> str:
+    """The control that comes nearest, and what the intervals carry."""
+    control = _best(controls, measure)
+    mine, theirs = best.score(measure), control.score(measure) if control else None
+    if control is None or mine is None or theirs is None:
         return ""
-    if leads.name == best.name or _value(leads, "top1_plausible") == _value(best, "top1_plausible"):
-        return f" Counting only what passes for a face: {_rate(best, 'top1_plausible')}."
+    return f"; {control.name}, the best control, in {_rate(control, measure)}: {compared(mine, theirs)}"
+
+
+def _as_faces(best: Attempt, searches: list[Attempt], controls: list[Attempt]) -> str:
+    """Whether it still leads when only pictures that pass for a face count."""
+    measure = "top1_plausible"
+    leads, mine = _best(searches, measure), _value(best, measure)
+    if leads is None or mine != mine:
+        return ""
+    if mine == _value(leads, measure):
+        beside = _beside(best, controls, measure)
+        return f" Counting only what passes for a face it is first with {_rate(best, measure)}{beside}."
     return (
-        f" Counting only what passes for a face it has {_rate(best, 'top1_plausible')}, and {leads.name} leads with "
-        f"{_rate(leads, 'top1_plausible')}."
+        f" Counting only what passes for a face it has {_rate(best, measure)} and {leads.name} is first with "
+        f"{_rate(leads, measure)}{_beside(leads, controls, measure)}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from facesec_bench.records import Strip
@@ -13,7 +14,7 @@ from facesec_bench.reporting.sections.inversion_rows import slug
 GRID = "inversion:"
 """What the names of an inversion study's grids begin with; the victim follows."""
 
-ABREAST = 6
+ABREAST = 7
 """Pictures in a row, the private photo among them: more could not be seen."""
 
 PEOPLE, OF_DEFENDED = 3, 1
@@ -45,7 +46,9 @@ def _figures(name: str, found: list[strips.Found], limit: int) -> Iterator[Block
     victim = name.removeprefix(GRID)
     shown = dict.fromkeys(shot.column for _, _, strip in found for shot in strip.shots)
     first, *columns = shown
-    parts = [columns[i : i + ABREAST - 1] for i in range(0, len(columns), ABREAST - 1)] or [[]]
+    rows = max(1, math.ceil(len(columns) / (ABREAST - 1)))
+    size = math.ceil(len(columns) / rows) or 1  # of equal length, so that no picture grows larger than the others
+    parts = [columns[i : i + size] for i in range(0, len(columns), size)] or [[]]
     for i, part in enumerate(parts, start=1):
         count = f" ({i} of {len(parts)})" if len(parts) > 1 else ""
         own = (item for item in found if not part or any(shot.column in part for shot in item[2].shots))

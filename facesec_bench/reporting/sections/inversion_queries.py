@@ -23,8 +23,7 @@ Reads = Callable[[Attempt], Score | None]
 def section(study: Study) -> Section | None:
     """Top-1 against queries, a panel a victim; then, of embeddings, the cosine for the judge."""
     found = [x for x in attempts(study) if not x.victim.defence]
-    chance = "; dashed: a guess"
-    top1 = _figure(study, found, "inversion-queries", "Top-1", f"Top-1 against queries{chance}", _top1, True)
+    top1 = _figure(study, found, "inversion-queries", "Top-1", "Top-1 against queries", _top1, True)
     templates = [x for x in found if x.victim.is_embedding]
     said = "Cosine to the person, for the judge, against queries: recoveries from embeddings"
     cosine = _figure(study, templates, "inversion-queries-cosine", "Cosine", said, _cosine, False)
@@ -59,7 +58,8 @@ def _figure(
     svg = figures.against_queries(slug, panels, _AXIS, f"{measure} (%)" if share else measure, share)
     refs = dict.fromkeys(ref for row in rows for cell in row.cells for ref in cell.refs)
     runs = ", ".join(f"[{group.label}] {group.card.run_id}" for group in study.groups if group.label in refs)
-    text = f"{caption}, with 95% intervals. Circles: attacks; squares: controls. Runs: {runs}."
+    guess = " Dashed: a guess." if share else ""
+    text = f"{caption}, with 95% intervals. Circles: attacks; squares: controls.{guess} Runs: {runs}."
     columns = ("Victim", "Attack", "Queries", measure)
     return Figure(slug, text, svg, Table(slug, f"{measure} against queries.", columns, tuple(rows), "", 2))
 
