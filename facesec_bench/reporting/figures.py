@@ -294,7 +294,7 @@ def against_queries(slug: str, panels: Sequence[Asked], xlabel: str, ylabel: str
     """Values against queries on a log axis, two panels abreast; who asked nothing stands at the left edge. Returns SVG.
 
     Args:
-        percent: whether values are proportions, shown on the whole scale.
+        percent: whether values are proportions, shown from 0 to above the highest interval of all panels.
     """
     from matplotlib import rc_context
 
@@ -306,9 +306,12 @@ def against_queries(slug: str, panels: Sequence[Asked], xlabel: str, ylabel: str
         figure = Figure(figsize=(5.0 * columns, 3.5 * lines))
         grid = figure.subplots(lines, columns, squeeze=False)
         every = [axes for row in grid for axes in row]
+        highest = max((y for panel in panels for dot in panel.dots for y in dot.rate[:3] if y == y), default=1.0)
         for axes, panel in zip(every, panels, strict=False):
             _asked(axes, panel, 100.0 if percent else 1.0)
             axes.set(xlabel=xlabel, ylabel=ylabel)
+            if percent:
+                axes.set_ylim(-14 * highest, 106 * highest)  # room for names under the dots at a guess
         for axes in every[len(panels) :]:
             axes.set_axis_off()
         figure.tight_layout(pad=0.4, w_pad=1.6, h_pad=1.2)
@@ -329,12 +332,10 @@ def _asked(axes: Any, panel: Asked, scale: float) -> None:
         axes.plot(
             [x], [scale * dot.rate.value], marker=marker, markersize=5.5, color=colour, linestyle="none", zorder=3
         )
-    if scale == 100.0:
-        axes.set_ylim(-12, 106)  # room for names under the dots at a guess
     if panel.chance == panel.chance:
         axes.axhline(scale * panel.chance, color="#777777", linewidth=0.8, linestyle="--", zorder=1)
     axes.axvline(1.6 * edge, color="#bbbbbb", linewidth=0.8, linestyle=":", zorder=0)
-    decades = range(math.ceil(math.log10(1.7 * edge)), math.floor(math.log10(axes.get_xlim()[1])) + 1)
+    decades = range(math.ceil(math.log10(3 * edge)), math.floor(math.log10(axes.get_xlim()[1])) + 1)
     axes.set_xticks([edge, *(10.0**i for i in decades)], ["none", *(f"{10.0**i:,.10g}" for i in decades)])
     axes.minorticks_off()
     axes.set_title(panel.title, fontsize=10)
@@ -358,7 +359,7 @@ _SIDES = [(dx * (1 + far / 8), dy * far) for far in (1.0, 2.4, 4.0, 6.0, 9.0, 13
 
 
 def _name_dots(figure: Any, axes: Any, panel: Scatter | Asked, scale: float = 100.0) -> list[Any]:
-    """Put each name where it covers no dot and no other name; one that had to go far is tied to its dot.
+    """Put each name where it covers no dot and no other name; one that is not next to its own dot is tied to it.
 
     Returns the boxes of the names, from the highest dot down. Where no place is free, the first one is taken.
     """
@@ -372,23 +373,30 @@ def _name_dots(figure: Any, axes: Any, panel: Scatter | Asked, scale: float = 10
     taken: list[Any] = []
     for i in sorted(range(len(dots)), key=lambda i: -dots[i][1]):
         for turn, (dx, dy) in enumerate((*_SIDES, _SIDES[0])):
+            tied = abs(dy) > 14 or abs(dx) > 9
             text = axes.annotate(
                 panel.dots[i].label, (panel.dots[i].price.value, scale * panel.dots[i].rate.value), xytext=(dx, dy),
                 textcoords="offset points", ha="left" if dx > 0 else "right" if dx < 0 else "center", fontsize=8.5,
                 color="#222222", path_effects=halo, arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5}
-                if abs(dy) > 14 else None,
+                if tied else None,
             )  # fmt: skip
-            box = text.get_window_extent(renderer) if abs(dy) <= 14 else _words(text, renderer)
+            box = _words(text, renderer)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             free = not any(box.overlaps(other) for other in taken) and not any(
                 box.x0 - 4 < x < box.x1 + 4 and box.y0 - 4 < y < box.y1 + 4 for x, y in dots
             )
-            if inside and free:
+            near = tied or all(_gap(box, *dots[i]) <= _gap(box, *other) for other in dots)
+            if inside and free and near:
                 break
             if turn < len(_SIDES):
                 text.remove()
         taken.append(box)
     return taken
+
+
+def _gap(box: Any, x: float, y: float) -> float:
+    """How far a dot is from a box of words; 0 inside."""
+    return math.hypot(max(box.x0 - x, 0.0, x - box.x1), max(box.y0 - y, 0.0, y - box.y1))
 
 
 def _words(text: Any, renderer: Any) -> Any:

@@ -391,3 +391,21 @@ def test_every_table_is_also_latex_and_the_same_runs_give_the_same_bytes(tmp_pat
     assert names >= {"inversion-victims", "inversion-from-sface_head", "inversion-defences-sface_head",
                      "inversion-spread-classifiers", "inversion-accepted-embeddings-unseen"}  # fmt: skip
     assert names == {path.stem for path in one.csv} and len(one.latex) == len(names)
+
+
+def test_the_gap_of_a_dot_is_to_the_nearest_edge_or_corner_of_the_words() -> None:
+    from matplotlib.transforms import Bbox
+
+    box = Bbox([[0, 0], [10, 4]])
+    assert [figures._gap(box, *at) for at in ((5, 2), (13, 2), (5, -6), (13, 8), (-3, -4))] == [0, 3, 6, 5, 5]
+
+
+def test_a_name_next_to_another_dot_is_moved_or_tied(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes: list[object] = []
+    place = figures._name_dots
+    monkeypatch.setattr(figures, "_name_dots", lambda *given: boxes.extend(place(*given)))
+    # The second dot lies where the first one's name would stand: to its right, a little higher.
+    dots = [figures.Dot("low", whole(100.0), rate(0.30), True), figures.Dot("high", whole(125.0), rate(0.33), True)]
+    figures.against_queries("pair", [figures.Asked("", dots, 0.02)], "queries", "Top-1", True)
+    high, low = boxes
+    assert low.y1 < high.y0  # type: ignore[attr-defined]
