@@ -246,7 +246,7 @@ def test_each_defence_stands_below_the_attacks_without_one(files: ReportFiles) -
         ("None", "brep_mi", "–", "0.93", "0.3"),
         ("bido", "gmi", "not shown to lower, at equal utility", "0.91", "0.33"),
         ("bido", "ppa", "lowers, at equal utility", "0.91", "0.3"),
-        ("dp_sgd ε 8, δ 1e-05", "ppa", "lowers, at a cost", "0.4", "0.02"),
+        ("dp_sgd epsilon 8, delta 1e-05", "ppa", "lowers, at a cost", "0.4", "0.02"),
         ("rounded", "brep_mi", "not shown to lower, at unknown cost", "", "0.3"),
     ]  # fmt: skip
     rotated = _rows(files, "inversion-defences-dlib_resnet")

@@ -118,5 +118,5 @@ def _row(attempt: Attempt, defence: str, verdict: str, embedding: bool) -> Row:
 def _privacy(victim: Victim) -> str:
     """The differential privacy that a defended network was taught with, from its card; mostly empty."""
     about = (victim.group.card.data.get("defended") or {}).get(victim.name) or {}
-    told = {"ε": about.get("epsilon"), "δ": about.get("delta")}
+    told = {name: about.get(name) for name in ("epsilon", "delta")}
     return ", ".join(f"{name} {float(value):.3g}" for name, value in told.items() if value is not None)
