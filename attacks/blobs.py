@@ -4,17 +4,15 @@ Features", ECCV Workshops 2020): nothing is asked but how alike a picture is, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from attacks.greedy import GreedyRule
+from attacks.greedy import climb
 from facesec_bench.access import EmbeddingAccess, EmbeddingLevel
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
-from facesec_bench.interfaces import CHIP_SIZE
-from facesec_bench.search import minimise
 from facesec_bench.targets.template import ARCFACE_112
 
 SIDE = 112
@@ -48,6 +46,7 @@ class Blobs:
     amplitude: float = 0.01
     symmetric: bool = True
     level: EmbeddingLevel = "similarity"
+    asks: ClassVar[str] = "embedding"
 
     def __post_init__(self) -> None:
         if min(self.steps, self.start_steps) < 0 or min(self.proposals, self.starts) < 1 or not self.amplitude > 0:
@@ -55,15 +54,16 @@ class Blobs:
 
     @property
     def queries(self) -> int:
-        """For each person."""
-        return self.proposals * (self.steps + self.starts * self.start_steps) + (self.starts > 1) * self.starts
+        """For each picture."""
+        return self.proposals * (self.steps + self.starts * self.start_steps)
 
-    def __call__(self, people: Tensor, victim: EmbeddingAccess, rng: torch.Generator) -> Tensor:
+    def __call__(self, people: Tensor, victim: EmbeddingAccess, public: Tensor, rng: torch.Generator) -> Tensor:
         """One picture for each row.
 
         Args:
             people: (B,) places among the victim's templates.
             victim: asked for similarities.
+            public: not looked at: this attack needs no faces.
 
         Returns:
             (B, 3, 224, 224) chips in [0, 1], grey.
@@ -72,21 +72,19 @@ class Blobs:
             AccessError: the victim's budget is spent.
         """
         frame = Frame(ARCFACE_112, SIDE).to(people.device)
-
-        def chips(pictures: Tensor) -> Tensor:
-            return frame.to_chip(pictures.expand(-1, 3, -1, -1)).clamp(0, 1)
-
-        def go(pictures: Tensor, who: Tensor, steps: int) -> Tensor:
-            rule = GreedyRule(self._propose, lambda few, rows: victim.similarity(chips(few), who[rows]), rng)
-            return minimise(_no_gradient, Pictures(pictures), rule, steps, rng)
-
-        begin = torch.full((len(people) * self.starts, 1, SIDE, SIDE), 0.5, device=people.device)
-        begun = go(begin, people.repeat_interleave(self.starts), self.start_steps)
-        if self.starts > 1:
-            begun = begun.view(len(people), self.starts, *begun.shape[1:])
-            alike = torch.stack([victim.similarity(chips(begun[:, i]), people) for i in range(self.starts)], 1)
-            begun = begun[torch.arange(len(people)), alike.argmax(1)]
-        return chips(go(begun, people, self.steps))
+        begin = torch.full((len(people), 1, SIDE, SIDE), 0.5, device=people.device)
+        pictures = climb(
+            begin,
+            people,
+            victim,
+            lambda begin: Pictures(begin, frame),
+            self._propose,
+            rng,
+            steps=self.steps,
+            starts=self.starts,
+            start_steps=self.start_steps,
+        )
+        return Pictures(begin, frame).render(pictures)
 
     def _propose(self, pictures: Tensor, alike: Tensor, rng: torch.Generator) -> Tensor:
         """(B, 1, S, S) -> (B, N, 1, S, S): each with one more blob, the finer the more alike the picture is.
@@ -110,18 +108,18 @@ class Blobs:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures as the parameters of a search; see `interfaces.Space`."""
+    """Grey pictures as the parameters of a search; see `interfaces.Space`."""
 
     begin: Tensor
+    frame: Frame
 
     def start(self, rng: torch.Generator) -> Tensor:
         """(B, 1, S, S)."""
         return self.begin.clone()
 
     def render(self, params: Tensor) -> Tensor:
-        """(B, 1, S, S) -> (B, 3, 224, 224)."""
-        size = (CHIP_SIZE, CHIP_SIZE)
-        return functional.interpolate(params.expand(-1, 3, -1, -1), size, mode="bilinear", align_corners=False)
+        """(B, 1, S, S) -> (B, 3, 224, 224) chips in [0, 1]."""
+        return self.frame.to_chip(params).clamp(0, 1).expand(-1, 3, -1, -1)
 
     def project(self, params: Tensor) -> Tensor:
         """Within [0, 1]."""
@@ -131,7 +129,3 @@ class Pictures:
 def _bell(axis: Tensor, centre: Tensor, sigma: Tensor) -> Tensor:
     """(S,), (B, N), (B, N) -> (B, N, S): exp(-(axis - centre)^2 / (2 sigma^2))."""
     return torch.exp(-((axis - centre[..., None]) ** 2) / (2 * sigma[..., None] ** 2))
-
-
-def _no_gradient(images: Tensor) -> Tensor:
-    raise AssertionError("A search by proposals asks for no gradient.")

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from facesec_bench.search import GradientAt
+from facesec_bench.access import EmbeddingAccess
+from facesec_bench.interfaces import Space
+from facesec_bench.search import GradientAt, minimise
 
 Propose = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-"""(params (B, ...), how good they are (B,), rng) -> proposals (B, N, ...), N of each."""
+"""(params (B, ...), how good they are (B,), rng) -> proposals (B, N, ...), N of each, as the space admits them."""
 Ask = Callable[[Tensor, Tensor], Tensor]
 """(params (M, ...), rows (M,) of the batch they belong to) -> (M,), higher is better; counts as M queries."""
 
@@ -47,3 +49,49 @@ class GreedyRule:
             found = torch.cat([self.ask(few, whose) for few, whose in pairs]).view(len(params), count)
         self.score, best = found.max(1)
         return proposals[torch.arange(len(params), device=params.device), best]
+
+
+def climb(
+    begin: Tensor,
+    people: Tensor,
+    victim: EmbeddingAccess,
+    space: Callable[[Tensor], Space],
+    propose: Propose,
+    rng: torch.Generator,
+    *,
+    steps: int,
+    starts: int,
+    start_steps: int,
+) -> Tensor:
+    """Greedy search with several starts: the most alike after the first steps goes on alone.
+
+    Args:
+        begin: (B, ...) where each row's starts begin.
+        people: (B,) places among the victim's templates.
+        space: beginnings -> the space of a search from there.
+        starts, start_steps: so many searches are begun for each row, of so many steps.
+        steps: of the one that goes on.
+
+    Returns:
+        (B, ...) parameters. Every proposal is a query: N (steps + starts * start_steps) for each row, where N are
+        proposed.
+
+    Raises:
+        AccessError: the victim's budget is spent.
+    """
+
+    def go(begin: Tensor, who: Tensor, steps: int) -> tuple[Tensor, Tensor | None]:
+        inside = space(begin)
+        rule = GreedyRule(propose, lambda few, rows: victim.similarity(inside.render(few), who[rows]), rng)
+        return minimise(no_gradient, inside, rule, steps, rng), rule.score
+
+    begun, alike = go(begin.repeat_interleave(starts, 0), people.repeat_interleave(starts), start_steps)
+    if alike is None:
+        return go(begin, people, steps)[0]
+    best = alike.view(len(people), starts).argmax(1) + starts * torch.arange(len(people), device=people.device)
+    return go(begun[best], people, steps)[0]
+
+
+def no_gradient(images: Tensor) -> Tensor:
+    """The objective of a search that asks otherwise."""
+    raise AssertionError("A search by proposals asks for no gradient.")
