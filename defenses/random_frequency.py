@@ -67,13 +67,15 @@ class RandomFrequency:
                 "a rate above 0."
             )
 
-    def __call__(self, target: FRTarget, chips: Tensor, rng: torch.Generator) -> PartialTarget:
+    def __call__(
+        self, target: FRTarget, chips: Tensor | None = None, rng: torch.Generator | None = None
+    ) -> PartialTarget:
         """A new target, "<name>_partial"; the given one keeps its bits. Calibrate it anew.
 
         Args:
             target: any; a torch module where it is to be taught.
             chips: (N, 3, 224, 224) photos of other people, for the distillation; unused without.
-            rng: draws batches and choices for it.
+            rng: draws batches and choices for it; None takes one of `seed`.
 
         Raises:
             TargetError: it cannot be taught.
@@ -81,13 +83,13 @@ class RandomFrequency:
         """
         inner = copy.deepcopy(target)
         if self.steps:
-            self._teach(inner, target, chips.cpu(), rng)
+            if chips is None or len(chips) < 2:
+                raise DataError("random_frequency: found no photos to teach with, wanted some dozens of other people.")
+            self._teach(inner, target, chips.cpu(), rng or generator(self.seed, "frequency distillation"))
         return PartialTarget(inner, self.low, self.keep, self.key, self.seed)
 
     def _teach(self, student: FRTarget, teacher: FRTarget, chips: Tensor, rng: torch.Generator) -> None:
         trainable(teacher, "random_frequency")
-        if len(chips) < 2:
-            raise DataError(f"random_frequency: found {len(chips)} photos, wanted some dozens of other people.")
         device, seen = device_of(teacher), anchors(teacher, chips)
 
         def batches(step: int, rng: torch.Generator) -> Batch:

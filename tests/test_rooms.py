@@ -47,6 +47,7 @@ OWNERS = {
     "lpips": ("facesec_bench/perception/",),
     "open_clip": ("facesec_bench/perception/",),
     "matplotlib": ("facesec_bench/reporting/figures.py",),
+    "opacus": ("defenses/dp_sgd.py",),
 }
 COMMAND_LINE = "experiments/cli.py"  # what `facesec --help` loads; behind it, Hydra's decorator must stand at the top
 NO_TORCH = "facesec_bench/reporting/"

@@ -5,7 +5,6 @@ They satisfy `access.Classifier`. How they are trained is told in `closed_set_tr
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
@@ -173,8 +172,11 @@ class ClosedSet(nn.Module):
         seed: of the weights of the last layer.
 
     Attributes:
-        epsilon, delta: of the differential privacy with which it was trained; infinite and 0 where it was not.
+        epsilon, delta: of the differential privacy with which it was trained; only there where it was.
     """
+
+    epsilon: float
+    delta: float
 
     def __init__(
         self,
@@ -188,7 +190,6 @@ class ClosedSet(nn.Module):
         if classes < 2:
             raise ConfigError(f"{name}: found {classes} people, wanted two or more.")
         self.name, self.trunk, self.classes, self.scale = name, trunk, classes, scale
-        self.epsilon, self.delta = math.inf, 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.last = (

@@ -79,4 +79,4 @@ def test_the_last_layer_gives_scaled_cosines_or_a_linear_map():
     wanted = 8 * functional.cosine_similarity(features[:, None], cosine.last.weight[None], dim=2)
     assert torch.allclose(cosine.head(features), wanted, atol=1e-5)
     assert torch.allclose(linear.head(features), features @ linear.last.weight.T + linear.last.bias, atol=1e-5)
-    assert cosine.epsilon == float("inf") and cosine.delta == 0
+    assert not hasattr(cosine, "epsilon"), "nobody promised privacy"
