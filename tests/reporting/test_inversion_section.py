@@ -176,6 +176,9 @@ def test_the_attacked_encoder_and_the_unseen_ones_stand_apart(files: ReportFiles
     scores = read_scores(run / "scores.json")
     assert float(row["SAR II at FAR 1%"]) == scores["sar_type2_far_1e-2/ppa@sface_head/sface"].value
     assert float(row["SAR I at FAR 10%"]) == scores["sar_type1_far_1e-1/ppa@sface_head/sface"].value
+    assert [name for name in row if re.fullmatch(r"SAR I+ at FAR \d+%", name)] == [
+        "SAR I at FAR 10%", "SAR I at FAR 1%", "SAR II at FAR 10%", "SAR II at FAR 1%"
+    ]  # fmt: skip
     own = _rows(files, "inversion-accepted-embeddings-attacked")
     assert {r["group"] for r in own} == {"from dlib_resnet, shown to dlib_resnet"}
     assert float(own[1]["Cosine to the person"]) == scores["cosine/template_inversion/dlib_resnet"].value
