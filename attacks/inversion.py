@@ -120,9 +120,11 @@ class Inversion:
         return [loss.bind(access, public, rng) for access, loss in [(victim, self.loss), *taught]]
 
     def _begin(self, prior: Prior, wanted: Tensor, victim: Access, rng: torch.Generator) -> Tensor:
-        """(B, P): drawn, or of a drawn pool what the victim takes for the person most."""
+        """(B, P): drawn, or of a drawn pool what the victim takes for the person most; a distribution begins about 0, as
+        KED-MI's."""
         if not self.pool:
-            return prior.draw(len(wanted), rng)
+            drawn = prior.draw(len(wanted), rng)
+            return torch.zeros_like(drawn) if self.distribution else drawn
         with torch.no_grad():
             return best_of_pool(prior, prior.draw(self.pool, rng).to(wanted.device), victim, wanted)
 

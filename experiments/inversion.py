@@ -207,6 +207,7 @@ class _Study:
                 name = f"{origin}_{answer_name}"
                 victim = self._classifier(name, origin, taught[origin], answer)
                 self.run.card.data.setdefault("defended", {})[name] = {"victim": origin, "defence": answer_name}
+                self._held_accuracy(name, self._behind(taught[origin], answer), "victim_accuracy")
                 # White boxes have the weights and pass by the filter.
                 jobs += [
                     (m, attack, victim) for m, attack in classifiers.items() if level(attack, "classifier") != "white"
@@ -222,6 +223,12 @@ class _Study:
                 self.run.card.data.setdefault("defended", {})[target.name] = about
                 jobs += self._recoveries(target.name, target, name)
         return jobs
+
+    def _behind(self, network: ClosedSet, answer: Answer) -> Tensor:
+        """(N,) bool: which held photos a classifier still names where a filter stands before it."""
+        access, held = ClassifierAccess(network, "hard_label", answer=answer), self.private.held
+        parts = [access.labels(few.to(self.device)).cpu() for few in held.images.split(AT_ONCE)]
+        return torch.cat(parts) == held.identities
 
     def _recoveries(self, name: str, target: FRTarget, origin: str) -> list[tuple[str, Attack, Attacked]]:
         enrolled = self.encoders[name].templates(self.private).to(self.device)
@@ -256,9 +263,17 @@ class _Study:
         self.outcome.records += part.records
         self.outcome.scores |= part.scores
 
+    def _methods(self) -> set[str]:
+        """What the card tells of; the controls of evasion are none of this study's."""
+        plan = self.plan
+        return {*plan.attacks, *plan.victims, *plan.hardening, *plan.answers, *plan.embedding_defences}
+
     def _describe(self, taught: Mapping[str, ClosedSet]) -> None:
         """What a reader of a number must know, on the card."""
         card, private = self.run.card, self.private
+        card.methods = {name: about for name, about in card.methods.items() if name in self._methods()}
+        for name, attack in self.plan.attacks.items():
+            card.methods.setdefault(name, {"title": name})["access"] = attack.level
         same = self.dataset.drawn is not None and self.public.drawn is not None
         card.data["inversion"] = {
             "people": private.classes,

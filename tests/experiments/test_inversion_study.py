@@ -98,7 +98,7 @@ HEAD = HeadPlan("a", schooling=Schooling(steps=60, batch=16, learning_rate=0.05)
 def study(folder, design=None, *, attacks=None, victims=None, data=None, public=others, **changes):
     data = data or dataset()
     targets = {name: ToyTarget(i, name) for i, name in enumerate(("a", "b"))}
-    card = RunCard("run", "inversion", "running", 0, {}, "", "")
+    card = RunCard("run", "inversion", "running", 0, {}, "", "", methods={"pgd": {}})
     run = Run(folder, card)
     thief = Thief(photo_of_each(data))
     chosen = Design(
@@ -186,6 +186,8 @@ def test_defences_are_met_under_their_own_names(tmp_path):
     assert "cosine/eye/a_blunted" in keys and "auc/clean/a_blunted" in keys
     assert "victim_accuracy/clean/head_blunt" in keys
     assert run.card.data["defended"]["head_blunt"]["epsilon"] == 3.0
+    assert keys["victim_accuracy/clean/head_rounded"].n == 16
+    assert run.card.methods["labels"]["access"] == "hard_label" and "pgd" not in run.card.methods
     assert not run.card.failures
 
 
