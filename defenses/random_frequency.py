@@ -47,8 +47,8 @@ class RandomFrequency:
         ConfigError: a number out of range.
     """
 
-    low: int = 3
-    keep: int = 40
+    low: int = 1
+    keep: int = 56
     key: Literal["photo", "one"] = "photo"
     seed: int = 0
     steps: int = 0
