@@ -111,6 +111,8 @@ class DpSgd:
         from opacus import GradSampleModule
 
         parts, device = moving(student), next(student.parameters()).device
+        for part in parts:
+            part.requires_grad_(True)  # Opacus passes by what does not train as yet, as loaded weights do not
         try:
             # Its hooks on layers note each photo's gradient whenever a gradient runs back, be it for `fit`'s
             # autograd.grad. The loss is a sum, so they need not undo a mean over a number of photos that varies.

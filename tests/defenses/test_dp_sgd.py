@@ -32,9 +32,9 @@ def flat(tensors) -> torch.Tensor:
 
 @pytest.mark.parametrize(("make", "norm"), [(small, 1e-3), (small, 1e3), (toy, 0.5)])
 def test_a_step_without_noise_is_the_mean_of_clipped_gradients_of_photos_taken_one_by_one(make, norm):
-    network, faces = make(), symmetric()
+    network, faces = make().requires_grad_(False), symmetric()  # as loaded weights are
     taught = DpSgd(noise_multiplier=0.0, max_grad_norm=norm)(network, faces, ONE_STEP, generator(0, "dp"))
-    alone = copy.deepcopy(network)
+    alone = copy.deepcopy(network).requires_grad_(True)
     weights = [p for part in moving(alone) for p in part.parameters()]
     total = torch.zeros_like(flat(weights))
     for chip, person in zip(faces.images, faces.identities, strict=True):
