@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.greedy import Ask, no_gradient
+from attacks.inversion_choice import best_of_pool
 from attacks.inversion_priors import PointSpace, Prior, PriorMaker, modules_of
 from facesec_bench.access import EmbeddingAccess, EmbeddingLevel
 from facesec_bench.errors import ConfigError
@@ -160,17 +161,7 @@ class Evolution:
 
         rule = EvolutionRule(prior, ask, rng, self.spread, self.population, self.diagonal, self.pull, self.stop)
         with borrowed(*modules_of(prior)), torch.no_grad():
-            space = PointSpace(prior, self._begin(prior, people, victim, rng))
+            pool = prior.draw(self.pool, rng).to(people.device)
+            space = PointSpace(prior, best_of_pool(prior, pool, victim, people))
             found = minimise(no_gradient, space, rule, (self.queries - self.pool) // self.population, rng)
             return torch.cat([prior.render(few) for few in found.split(_AT_ONCE)])
-
-    def _begin(self, prior: Prior, people: Tensor, victim: EmbeddingAccess, rng: torch.Generator) -> Tensor:
-        """(B, P): of the pool what is most like each row's person; a person's j-th row has the j-th."""
-        pool = prior.draw(self.pool, rng).to(people.device)
-        begin = pool.new_empty(len(people), pool.shape[1])
-        for person in people.unique():
-            alike = [victim.similarity(prior.render(few), person.expand(len(few))) for few in pool.split(_AT_ONCE)]
-            own = (people == person).nonzero()[:, 0]
-            order = torch.cat(alike).argsort(descending=True, stable=True)
-            begin[own] = pool[order[torch.arange(len(own), device=order.device) % self.pool]]
-        return begin

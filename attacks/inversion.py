@@ -15,9 +15,9 @@ from torch import Tensor
 from attacks.identity_losses import IdentityLoss, Loss
 from attacks.inversion_choice import AT_ONCE, Access, View, best_of_pool, sureness, surest
 from attacks.inversion_priors import GaussianSpace, Prior, PriorMaker, modules_of
-from attacks.inversion_stages import Stage, near
+from attacks.inversion_stages import Stage, apart, near
 from attacks.jitter import Jitter, jittered
-from facesec_bench.errors import ConfigError
+from facesec_bench.errors import AccessError, ConfigError
 from facesec_bench.search import Objective, Part, Rule, borrowed, minimise
 
 Students = Callable[[Access, Tensor, torch.Generator], list[tuple[Access, IdentityLoss]]]
@@ -41,7 +41,7 @@ class Inversion:
             the beginnings without looking.
         restarts: searches for each picture asked for, of which `views` chooses the best.
         distribution: search normal distributions over parameters, not points (KED-MI).
-        pull: weight of the mean square of the parameters: towards what the prior has most of.
+        pull: weight of the parameters' mean square, each layer's by itself: towards what the prior has most of.
         jitter: views over which the loss is averaged, one a step.
         views: random views over which the victim's confidence is averaged for the choice among restarts; 0 looks at the
             picture itself.
@@ -104,6 +104,8 @@ class Inversion:
             AccessError: the victim's level forbids what the loss asks, or its budget is spent.
             ConfigError: a stage names a layer that the prior does not have.
         """
+        if victim.level != "white":
+            raise AccessError(f"inversion: found access level {victim.level!r}, wanted 'white': it follows gradients.")
         wanted = people.repeat_interleave(self.restarts)
         prior = self.prior.bind(victim, public, rng)
         with borrowed(*modules_of(prior)):
@@ -120,8 +122,8 @@ class Inversion:
         return [loss.bind(access, public, rng) for access, loss in [(victim, self.loss), *taught]]
 
     def _begin(self, prior: Prior, wanted: Tensor, victim: Access, rng: torch.Generator) -> Tensor:
-        """(B, P): drawn, or of a drawn pool what the victim takes for the person most; a distribution begins about 0, as
-        KED-MI's."""
+        """(B, P): drawn, or of a drawn pool what the victim takes for the person most; a distribution begins at 0, as in
+        KED-MI."""
         if not self.pool:
             drawn = prior.draw(len(wanted), rng)
             return torch.zeros_like(drawn) if self.distribution else drawn
@@ -191,8 +193,8 @@ class _Search:
 
         def penalty(params: Tensor) -> Tensor:
             point = space.sample(params) if isinstance(space, GaussianSpace) else params
-            total = pull * point.square().mean(1)
-            return total + cost(point) if cost else total
+            far = torch.stack([point[:, part].square().mean(1) for part in apart(prior, point)]).sum(0)
+            return pull * far + cost(point) if cost else pull * far
 
         return penalty if cost or pull else None
 

@@ -114,6 +114,11 @@ def columns(prior: Prior, params: Tensor, layers: Sequence[str]) -> list[slice]:
     return [found[layer] for layer in layers]
 
 
+def apart(prior: Prior, params: Tensor) -> list[slice]:
+    """The columns of each layer of a generator's prior; all of them, as one, of another prior."""
+    return columns(prior, params, prior.layers if isinstance(prior, GeneratorPrior) else ())
+
+
 def within_l1(move: Tensor, radius: float) -> Tensor:
     """(B, P) -> the nearest rows whose absolute values sum to at most `radius` (Duchi et al., "Efficient Projections
     onto the l1-Ball for Learning in High Dimensions", ICML 2008, Figure 1)."""
