@@ -122,7 +122,7 @@ class Inversion:
         return [loss.bind(access, public, rng) for access, loss in [(victim, self.loss), *taught]]
 
     def _begin(self, prior: Prior, wanted: Tensor, victim: Access, rng: torch.Generator) -> Tensor:
-        """(B, P): drawn, or of a drawn pool what the victim takes for the person most; a distribution begins at 0, as in
+        """(B, P): drawn, or of a drawn pool what the victim takes for the person most; distributions begin at 0, as in
         KED-MI."""
         if not self.pool:
             drawn = prior.draw(len(wanted), rng)
