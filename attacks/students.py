@@ -29,6 +29,8 @@ class Students:
     Attributes:
         trunks: one for each student; copied, so the given ones keep their bits.
         how: how long and how fast.
+        scale: logits are so many times cosines, so that a student pulls no harder than a victim of that scale does;
+            None for a linear layer.
         loss: taken on each student; the paper regularises features on the victim only.
 
     Raises:
@@ -37,6 +39,7 @@ class Students:
 
     trunks: Sequence[SmallTrunk | RecogniserTrunk]
     how: Schooling = field(default_factory=lambda: Schooling(steps=400, learning_rate=3e-3))
+    scale: float | None = 16.0
     loss: IdentityLoss = field(default_factory=lambda: LogitLoss(weight=0.0))
 
     def __post_init__(self) -> None:
@@ -71,7 +74,7 @@ class Students:
         rng: torch.Generator,
     ) -> ClassifierAccess:
         seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
-        student = ClosedSet(f"{victim.name}_student_{place}", copy.deepcopy(trunk), victim.classes, seed=seed)
+        student = ClosedSet(f"{victim.name}_student_{place}", copy.deepcopy(trunk), victim.classes, self.scale, seed)
         student = student.to(public.device)
         imitate(student, public, answers, self.how, rng)
         # Its own search shall not change it; `minimise` asks for gradients in the picture only.

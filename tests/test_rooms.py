@@ -48,6 +48,7 @@ OWNERS = {
     "open_clip": ("facesec_bench/perception/",),
     "matplotlib": ("facesec_bench/reporting/figures.py",),
     "opacus": ("defenses/dp_sgd.py",),
+    "cma": ("attacks/evolution.py",),
 }
 COMMAND_LINE = "experiments/cli.py"  # what `facesec --help` loads; behind it, Hydra's decorator must stand at the top
 NO_TORCH = "facesec_bench/reporting/"

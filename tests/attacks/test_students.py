@@ -31,7 +31,7 @@ def photos(count: int, seed: int) -> torch.Tensor:
 def test_students_take_photos_for_whom_the_victim_takes_them():
     victim, trunk = ClassifierAccess(Colours(), "white"), SmallTrunk(width=4)
     kept = trunk.last.weight.clone()
-    students = Students([trunk, SmallTrunk(width=8)], Schooling(steps=60, batch=16, learning_rate=1e-2))
+    students = Students([trunk, SmallTrunk(width=8)], Schooling(steps=60, batch=16, learning_rate=1e-2), scale=None)
     taught = students(victim, photos(40, 0), generator(0, "students"))
     assert victim.meter.queries == 40 and len(taught) == 2
     fresh = photos(30, 1)
