@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from attacks.eigenface_search import EigenfaceSearch
+from attacks.greedy import climb
 from attacks.inversion_priors import EigenfacePrior, Eigenfaces
 from facesec_bench.access import EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
@@ -62,3 +63,37 @@ def test_the_same_seed_gives_the_same_bits():
     assert torch.equal(run(SHORT)[0], run(SHORT)[0]) and not torch.equal(run(SHORT)[0], run(SHORT, 1)[0])
     with pytest.raises(ConfigError, match="above 0"):
         EigenfaceSearch(Eigenfaces(), starts=0)
+
+
+class Line:
+    """A space of single numbers; a picture of one is alike as it is large."""
+
+    def __init__(self, begin: torch.Tensor) -> None:
+        self.begin = begin
+
+    def start(self, rng: torch.Generator) -> torch.Tensor:
+        return self.begin.clone()
+
+    def render(self, params: torch.Tensor) -> torch.Tensor:
+        return params
+
+    def project(self, params: torch.Tensor) -> torch.Tensor:
+        return params
+
+
+def test_of_the_starts_each_person_goes_on_with_the_most_alike():
+    asked = []
+
+    class Listener:
+        def similarity(self, pictures, people):
+            asked.append((pictures[:, 0], people))
+            return pictures[:, 0]
+
+    def propose(params, alike, rng):
+        return params[:, None] + torch.randn(len(params), 3, 1, generator=rng)
+
+    begin = torch.tensor([[0.0], [100.0]])
+    found = climb(begin, PEOPLE, Listener(), Line, propose, generator(0), steps=0, starts=4, start_steps=1)
+    values, people = torch.cat([v for v, _ in asked]), torch.cat([p for _, p in asked])
+    assert found[:, 0].tolist() == [values[people == person].max() for person in PEOPLE]
+    assert len(values) == 2 * 4 * 3
