@@ -347,5 +347,8 @@ def _report(
 
 
 def _face(face: Any) -> dict[str, Any]:
-    rows = [asdict(c) | {"matched": c.matched, "matched_before": c.matched_before} for c in face.comparisons]
+    rows = [
+        asdict(c) | {"matched": c.matched, "matched_before": c.matched_before, "too_close": c.close}
+        for c in face.comparisons
+    ]
     return asdict(face) | {"comparisons": rows}

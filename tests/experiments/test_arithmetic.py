@@ -13,7 +13,8 @@ settle()
 import torch
 torch.set_num_threads(2)
 tiny = torch.full((1_000_000,), 1e-30)
-print(int((tiny * tiny * 1e20).count_nonzero()), int((tiny * 1e-9 == 0).all()), torch.are_deterministic_algorithms_enabled())
+print(int((tiny * tiny * 1e20).count_nonzero()), int((tiny * 1e-9 == 0).all()))
+print(torch.are_deterministic_algorithms_enabled())
 """
 
 
