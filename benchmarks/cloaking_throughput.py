@@ -19,6 +19,7 @@ import hydra
 import torch
 from torch import Tensor
 
+from experiments.arithmetic import settle
 from facesec_bench.data import Dataset
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import Faces, FRTarget
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--stop", type=float, default=-0.1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    settle()
 
     data = ["data=folder", f"data.root={options.photos}"] if options.photos else ["data=synthetic"]
     common = ["target=[sface,dlib_resnet,mobilefacenet]", "evasion=[clip2protect]", *data]

@@ -17,6 +17,7 @@ import torch
 
 from attacks.pgd import PGD
 from attacks.via_torchattacks import TorchAttacks
+from experiments.arithmetic import settle
 from facesec_bench.goals import Aim
 from facesec_bench.interfaces import CHIP_SIZE, Faces, FRTarget
 from facesec_bench.seeds import generator
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    settle()
 
     n, rng = options.images, generator(options.seed, "throughput")
     names = tuple(str(i) for i in range(n))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import uuid
@@ -19,6 +18,7 @@ from experiments.catalogue import entries, groups
 from experiments.cli_assets import app as assets_app
 from experiments.cli_protect import protect
 from experiments.cli_semsim import app as semsim_app
+from experiments.signals import end_as_by_hand
 from facesec_bench.errors import FacesecError
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def run(context: typer.Context) -> None:
         raise typer.Exit(1) from None
 
     crashed = True
-    signal.signal(signal.SIGTERM, _as_interrupt)  # a scheduler's kill also closes the run's card
+    end_as_by_hand()  # a scheduler's kill also closes the run's card
     try:
         runner.main()
         crashed = False
@@ -68,10 +68,6 @@ def run(context: typer.Context) -> None:
             os.environ.pop("FACESEC_SWEEP", None)  # a later run of this process is no job of this sweep
     if runner.failures:
         raise typer.Exit(1)
-
-
-def _as_interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 @app.command("list")

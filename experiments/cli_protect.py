@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from experiments.catalogue import CONF
+from experiments.signals import end_as_by_hand
 from facesec_bench.errors import AssetError, FacesecError
 
 METHOD = "clip2protect" if (CONF / "evasion" / "clip2protect.yaml").is_file() else "mi_di_ti"
@@ -94,6 +95,7 @@ def protect(
         device=device,
         seed=seed,
     )
+    end_as_by_hand()
     try:
         failed = carry_out(order, Console())
     except FacesecError as error:

@@ -33,6 +33,9 @@ LEAST_EYES_PX = 16.0
 """Faces with less between the eyes are left alone: one photo pixel then stands for over three of the chip on which a
 cloak is made, and what a recogniser would see of it is mostly lost."""
 ITSELF = "this photo, unprotected"
+MARGIN = 0.045
+"""Of the distance from a threshold to 1: nearer than this a score is neither the one verdict nor the other. Thresholds
+measured anew on other people moved by up to so much (docs/protect.md)."""
 NOT_JUDGED = "written, but not judged: the run broke off before any recogniser had looked at the file"
 
 
@@ -63,6 +66,11 @@ class Comparison:
     def matched(self) -> bool:
         """Whether the written file is taken for that person."""
         return self.after >= self.threshold
+
+    @property
+    def close(self) -> bool:
+        """Whether the written file is too near the threshold to say."""
+        return abs(self.after - self.threshold) < MARGIN * (1 - self.threshold)
 
     @property
     def matched_before(self) -> bool:

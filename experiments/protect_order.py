@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from experiments.arithmetic import settle
 from experiments.catalogue import CONF, entries
 from experiments.protect import OtherPhoto, PhotoResult, Protector, other_photo, unfit, write
 from experiments.protect_judges import Judge, embedding_code, threshold_of
@@ -79,6 +80,7 @@ def protect(order: Order, console: Console) -> int:
     Raises:
         FacesecError: in words, for everything but what is wrong with a single photo.
     """
+    settle()
     _check(order)
     others = [path for path in (*order.references, order.victim) if path is not None]
     jobs = plan(order.photos, order.out, as_png=order.kind == "png", force=order.force, others=others)
@@ -345,5 +347,8 @@ def _report(
 
 
 def _face(face: Any) -> dict[str, Any]:
-    rows = [asdict(c) | {"matched": c.matched, "matched_before": c.matched_before} for c in face.comparisons]
+    rows = [
+        asdict(c) | {"matched": c.matched, "matched_before": c.matched_before, "too_close": c.close}
+        for c in face.comparisons
+    ]
     return asdict(face) | {"comparisons": rows}

@@ -77,6 +77,8 @@ def _table(face: FaceResult, title: str) -> Table:
 
 
 def _verdict(c: Comparison) -> str:
+    if c.close:
+        return f"too close to say ({'at or above' if c.matched else 'below'} the threshold)"
     before = c.matched == c.matched_before
     if c.person == "other":
         return ("taken for them" + (", as before" if before else "")) if c.matched else "not taken for them"
@@ -90,12 +92,13 @@ def verdicts(face: FaceResult) -> list[str]:
     sentences = []
     for name in dict.fromkeys(c.target for c in face.comparisons):
         mine = [c for c in face.comparisons if c.target == name]
-        parts = [
-            f"taken for {c.against}" if c.matched else f"not taken for {c.against}" for c in mine if c.person == "other"
-        ]
+        parts = [_taken(c) for c in mine if c.person == "other"]
         own = [c for c in mine if c.person == "self"]
-        by = [c.against for c in own if c.matched]
-        if not by:
+        by = [c.against for c in own if c.matched and not c.close]
+        near = [c.against for c in own if c.close]
+        if not by and near:
+            parts.append(f"too close to say against {', '.join(near)}")
+        elif not by:
             parts.append("not recognised")
         elif len(by) == len(own):
             parts.append("still recognised")
@@ -105,6 +108,12 @@ def verdicts(face: FaceResult) -> list[str]:
             )
         sentences.append(f"{name} ({mine[0].role}): {'; '.join(parts)}")
     return sentences
+
+
+def _taken(c: Comparison) -> str:
+    if c.close:
+        return f"too close to say whether taken for {c.against}"
+    return f"taken for {c.against}" if c.matched else f"not taken for {c.against}"
 
 
 def say_summary(console: Console, results: Iterable[PhotoResult]) -> None:
@@ -120,8 +129,10 @@ def say_summary(console: Console, results: Iterable[PhotoResult]) -> None:
     )
     for name, role in dict.fromkeys((c.target, c.role) for face in done for c in face.comparisons):
         own = [[c for c in f.comparisons if c.target == name and c.person == "self"] for f in done]
-        free = sum(not any(c.matched for c in face) for face in own)
-        _line(console, f"{name} ({role}): {free} of {len(done)} cloaked faces not recognised.")
+        free = sum(not any(c.matched or c.close for c in face) for face in own)
+        near = sum(any(c.close for c in face) and not any(c.matched and not c.close for c in face) for face in own)
+        more = f", {near} too close to say" if near else ""
+        _line(console, f"{name} ({role}): {free} of {len(done)} cloaked faces not recognised{more}.")
     for caveat in CAVEATS if done else ():
         _line(console, caveat)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import sys
@@ -17,6 +16,7 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.arithmetic import settle
 from experiments.resources import accepted
 from experiments.rooms import ROOMS
 from experiments.run import build_methods, failures, trackers
@@ -67,7 +67,7 @@ class Session:
         Raises:
             FacesecError: with the run's card marked failed, if the run had begun.
         """
-        _deterministic()
+        settle()
         tracker = hydra.utils.instantiate(self.config.tracking, _convert_="all")
         trackers.append(tracker)
         tracker.mark_failed([folder.name for folder in runs.mark_interrupted(self.results / "runs")])
@@ -258,12 +258,6 @@ def pick_device(wanted: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={wanted}: {error}. Use device=cpu or device=auto.") from error
     return device
-
-
-def _deterministic() -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # warn_only: the backward pass of grid_sample has no deterministic CUDA kernel; on the CPU everything has one.
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _device_name(device: torch.device) -> str:

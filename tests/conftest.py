@@ -13,6 +13,8 @@ from facesec_bench.data import Dataset
 from facesec_bench.interfaces import CHIP_SIZE, Faces
 from facesec_bench.seeds import generator
 
+torch.set_flush_denormal(True)  # as in runs, see experiments.arithmetic
+
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = ("sface", "yunet", "dlib_resnet", "dcgan", "lpips_alex")
 

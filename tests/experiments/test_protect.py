@@ -21,11 +21,21 @@ from typer.testing import CliRunner
 import facesec_bench
 from conftest import made_up_faces
 from experiments.catalogue import CONF
-from experiments.protect import ITSELF, LEAST_EYES_PX, OtherPhoto, Protector, other_photo, unfit
+from experiments.protect import (
+    ITSELF,
+    LEAST_EYES_PX,
+    Comparison,
+    FaceResult,
+    OtherPhoto,
+    PhotoResult,
+    Protector,
+    other_photo,
+    unfit,
+)
 from experiments.protect_judges import EMBEDDING_CODE, Judge, Threshold, embedding_code, threshold_of
 from experiments.protect_order import FALSE_ACCEPTS, STRENGTHS, Order, _called, configured, crowd, method_settings
 from experiments.protect_plan import Job, plan
-from experiments.protect_words import say_photo, verdicts
+from experiments.protect_words import say_photo, say_summary, verdicts
 from facesec_bench.data import Dataset
 from facesec_bench.data.align import make_chip
 from facesec_bench.data.every_face import EveryFace
@@ -444,6 +454,38 @@ def test_words_say_by_whom_the_person_is_still_recognised(portraits, tmp_path):
         face = people(job(tmp_path, framed(portraits[:1]))).faces[0]
         assert verdicts(face) == [words]
     assert len(verdicts(result.faces[0])) == 2
+
+
+def compared(after: float, person: str = "self", threshold: float = 0.4) -> Comparison:
+    return Comparison("toy", "held out", "photo", person, False, 1.0, after, threshold)
+
+
+def result_of(*comparisons: Comparison) -> PhotoResult:
+    return PhotoResult("a.jpg", "out/a.jpg", faces=(FaceResult((0, 0, 9, 9), 40.0, comparisons=comparisons),))
+
+
+def summed_up(*results: PhotoResult) -> str:
+    page = io.StringIO()
+    say_summary(Console(width=200, file=page), results)
+    return page.getvalue()
+
+
+def test_a_score_beside_the_threshold_is_no_success_and_no_failure():
+    assert [compared(x).close for x in (0.4 - 0.028, 0.4 - 0.026, 0.4 + 0.026, 0.4 + 0.028)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert verdicts(result_of(compared(0.39)).faces[0]) == ["toy (held out): too close to say against photo"]
+    assert verdicts(result_of(compared(0.39), compared(0.9)).faces[0])[0].startswith("toy (held out): still recognised")
+    assert verdicts(result_of(compared(0.41, "other")).faces[0])[0].startswith(
+        "toy (held out): too close to say whether"
+    )
+    assert "1 of 2 cloaked faces not recognised, 1 too close to say" in summed_up(
+        result_of(compared(0.1)), result_of(compared(0.39))
+    )
+    assert "0 of 1 cloaked faces not recognised." in summed_up(result_of(compared(0.39), compared(0.9)))
 
 
 # --- the command as typed ---
