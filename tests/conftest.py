@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,6 @@ import torch
 from facesec_bench.data import Dataset
 from facesec_bench.interfaces import CHIP_SIZE, Faces
 from facesec_bench.seeds import generator
-
-torch.set_flush_denormal(True)  # as in runs, see experiments.arithmetic
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = ("sface", "yunet", "dlib_resnet", "dcgan", "lpips_alex")
@@ -37,6 +36,13 @@ def made_up_faces(identities: int = 4, photos: int = 5, seed: int = 0, size: int
     large = torch.nn.functional.interpolate(torch.stack(images), size=(size, size), mode="bilinear")
     names = tuple(f"person{i}" for i in range(identities))
     return Faces((large * 255).round() / 255, torch.tensor(labels), tuple(keys), names)
+
+
+@pytest.fixture(autouse=True)
+def _denormal_numbers() -> Iterator[None]:
+    """A run in this process flushes them (`experiments.arithmetic`), and hypothesis refuses to draw without them."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
