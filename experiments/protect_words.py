@@ -96,16 +96,16 @@ def verdicts(face: FaceResult) -> list[str]:
         own = [c for c in mine if c.person == "self"]
         by = [c.against for c in own if c.matched and not c.close]
         near = [c.against for c in own if c.close]
-        if not by and near:
-            parts.append(f"too close to say against {', '.join(near)}")
-        elif not by:
-            parts.append("not recognised")
-        elif len(by) == len(own):
+        rest = len(own) - len(by) - len(near)
+        if len(by) == len(own):
             parts.append("still recognised")
+        elif rest == len(own):
+            parts.append("not recognised")
         else:
-            parts.append(
-                f"still recognised against {', '.join(by)}, not against the other {_count(len(own) - len(by), 'photo')}"
-            )
+            said = [f"still recognised against {', '.join(by)}"] if by else []
+            said += [f"too close to say against {', '.join(near)}"] if near else []
+            said += [f"not against the other {_count(rest, 'photo')}"] if rest else []
+            parts.append(", ".join(said))
         sentences.append(f"{name} ({mine[0].role}): {'; '.join(parts)}")
     return sentences
 

@@ -5,7 +5,8 @@ Every conversion is elementwise float64 arithmetic rounded once to float32, so i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,26 @@ def convert(converter: str, member: Path) -> Tensors:
         "lpips_alex/1": pickled_arrays.lpips,
         "lpips_vgg/1": pickled_arrays.lpips,
     }
+    with _denormals_kept():
+        try:
+            tensors = conversions[converter](member)
+        except AssetError:
+            raise
+        except Exception as error:  # any parser's own error means the same to a user: this is not the file
+            raise AssetError(f"{member.name}: not a file that the {converter} conversion knows: {error!r}") from error
+        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in tensors.items()}
+
+
+@contextmanager
+def _denormals_kept() -> Iterator[None]:
+    """Numbers below 1e-38 stay inside, also in a process that takes them for zero, as runs do."""
+    flushed = bool(np.float32(1e-30) * np.float32(1e-9) == 0)
+    if flushed:
+        import torch
+
+        torch.set_flush_denormal(False)
     try:
-        tensors = conversions[converter](member)
-    except AssetError:
-        raise
-    except Exception as error:  # any parser's own error means the same to a user: this is not the file
-        raise AssetError(f"{member.name}: not a file that the {converter} conversion knows: {error!r}") from error
-    return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in tensors.items()}
+        yield
+    finally:
+        if flushed:
+            torch.set_flush_denormal(True)
