@@ -17,7 +17,7 @@ _BOUNDED = {
     re.compile(r"^((rank\d+|target)_)?interaction"): (-2.0, 2.0),
     re.compile(r"^bit_accuracy|^confidence$|^plausibility$"): (0.0, 1.0),
 }
-"""Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares of bits, confidences."""
+"""Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares, confidences."""
 
 _PROPORTION = re.compile(
     r"_success$|_psr(_|$)|^protection_|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$"

