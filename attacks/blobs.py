@@ -34,6 +34,7 @@ class Blobs:
         starts, start_steps: so many pictures are begun for each person, and the best goes on.
         amplitude: greatest change a blob makes, in [0, 1] pixels; its mirrored copy as much.
         symmetric: whether a blob comes with its mirror image.
+        never_worse: no blob at all where none of a step's helps; the paper takes the best whatever it does.
 
     Raises:
         ConfigError: a number out of range.
@@ -45,6 +46,7 @@ class Blobs:
     start_steps: int = 10
     amplitude: float = 0.01
     symmetric: bool = True
+    never_worse: bool = False
     level: EmbeddingLevel = "similarity"
     asks: ClassVar[str] = "embedding"
 
@@ -83,6 +85,7 @@ class Blobs:
             steps=self.steps,
             starts=self.starts,
             start_steps=self.start_steps,
+            never_worse=self.never_worse,
         )
         return Pictures(begin, frame).render(pictures)
 

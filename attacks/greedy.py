@@ -20,11 +20,11 @@ Ask = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class GreedyRule:
-    """A `search.Rule` that moves to the best of some proposals, also where none is better than what there is, and
-    never asks for a gradient.
+    """A `search.Rule` that moves to the best of some proposals and never asks for a gradient.
 
     Attributes:
         at_once: proposals asked about together.
+        never_worse: stay where no proposal is better than what there is; else the best is taken whatever it is.
         score: (B,) of the present parameters, once a step was made.
     """
 
@@ -32,6 +32,7 @@ class GreedyRule:
     ask: Ask
     rng: torch.Generator
     at_once: int = 160
+    never_worse: bool = False
     score: Tensor | None = field(default=None, init=False)
 
     def reset(self) -> None:
@@ -47,8 +48,14 @@ class GreedyRule:
         with torch.no_grad():
             pairs = zip(proposals.flatten(0, 1).split(self.at_once), rows.split(self.at_once), strict=True)
             found = torch.cat([self.ask(few, whose) for few, whose in pairs]).view(len(params), count)
-        self.score, best = found.max(1)
-        return proposals[torch.arange(len(params), device=params.device), best]
+        alike, best = found.max(1)
+        moved = proposals[torch.arange(len(params), device=params.device), best]
+        if self.never_worse and self.score is not None:
+            stays = alike < self.score
+            moved = torch.where(stays.view(-1, *[1] * (params.ndim - 1)), params, moved)
+            alike = torch.where(stays, self.score, alike)
+        self.score = alike
+        return moved
 
 
 def climb(
@@ -62,6 +69,7 @@ def climb(
     steps: int,
     starts: int,
     start_steps: int,
+    never_worse: bool = False,
 ) -> Tensor:
     """Greedy search with several starts: the most alike after the first steps goes on alone.
 
@@ -70,6 +78,7 @@ def climb(
         people: (B,) places among the victim's templates.
         space: beginnings -> the space of a search from there.
         starts, start_steps: so many searches are begun for each row, of so many steps.
+        never_worse: see `GreedyRule`.
         steps: of the one that goes on.
 
     Returns:
@@ -82,7 +91,9 @@ def climb(
 
     def go(begin: Tensor, who: Tensor, steps: int) -> tuple[Tensor, Tensor | None]:
         inside = space(begin)
-        rule = GreedyRule(propose, lambda few, rows: victim.similarity(inside.render(few), who[rows]), rng)
+        rule = GreedyRule(
+            propose, lambda few, rows: victim.similarity(inside.render(few), who[rows]), rng, never_worse=never_worse
+        )
         return minimise(no_gradient, inside, rule, steps, rng), rule.score
 
     begun, alike = go(begin.repeat_interleave(starts, 0), people.repeat_interleave(starts), start_steps)

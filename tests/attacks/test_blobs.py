@@ -81,6 +81,19 @@ def test_the_rule_takes_the_best_proposal_even_where_it_is_worse():
     assert params.tolist() == [[6.0], [-1.0]] and rule.score.tolist() == [-6.0, -1.0] and asked == [3, 1]
 
 
+def test_the_rule_stays_where_nothing_is_better_if_asked_to():
+    rule = GreedyRule(
+        lambda p, s, rng: torch.stack([p + 1, p + 2], 1),
+        lambda few, _: -few[:, 0].abs(),
+        generator(0),
+        never_worse=True,
+    )
+    first = rule.step(torch.tensor([[5.0], [-3.0]]), None)
+    assert first.tolist() == [[6.0], [-1.0]], "nothing is known of the beginning"
+    second = rule.step(first, None)
+    assert second.tolist() == [[6.0], [0.0]] and rule.score.tolist() == [-6.0, 0.0]
+
+
 def test_the_same_seed_gives_the_same_picture():
     short = Blobs(steps=2, proposals=4, starts=2, start_steps=1)
     one, two, other = (short(PEOPLE, victim(), NO_PUBLIC, generator(s, "blobs")) for s in (0, 0, 1))
