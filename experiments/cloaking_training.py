@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from facesec_bench.data import Dataset
 from facesec_bench.errors import DataError
 from facesec_bench.interfaces import Faces
 from facesec_bench.protocols.roles import MINIMUM_PHOTOS, Roles, assign
+
+CELEBA = frozenset({"celeba private", "celeba public"})
+"""Names of the data sets that CelebA's loader gives."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +70,44 @@ def training_photos(load: Callable[[], Dataset], attacked: Dataset, *, seed: int
     return Training(data, roles, people)
 
 
-def other_people(found: Dataset, attacked: Dataset) -> Dataset:
+def other_people(found: Dataset, attacked: Dataset, *, setting: str = "study.training") -> Dataset:
     """The same photos, if they show nobody of the attacked ones.
 
-    Names tell people apart but where both sets are generated: there they are numbers, and the seed tells.
+    Names tell people apart, however they are spelt (`_spelling`), but where both sets are generated: there they are
+    numbers, and the seed tells.
+
+    Args:
+        setting: where the found photos are set, for errors; its last word says what they are.
 
     Raises:
-        DataError: one seed, a photo in both, or a name in both.
+        DataError: one seed, a photo in both, a name in both, or two parts of CelebA whose names cannot be compared.
     """
+    kind = setting.rpartition(".")[2]
     if found.drawn is not None and found.drawn == attacked.drawn:
         raise DataError(
-            f"Found the training faces drawn from seed {found.drawn.seed}, as the attacked ones are: two sets of one "
-            "seed begin with the same people. Wanted other people: set study.training.seed to another number than "
+            f"Found the {kind} faces drawn from seed {found.drawn.seed}, as the attacked ones are: two sets of one "
+            f"seed begin with the same people. Wanted other people: set {setting}.seed to another number than "
             "data.seed."
         )
     shared = _prints(found.faces) & _prints(attacked.faces)
     if shared:
         raise DataError(
-            f"Found {len(shared)} photos of {attacked.name} among the training photos ({found.name}) too, wanted other "
-            "people: set study.training to photos of people who are not attacked."
+            f"Found {len(shared)} photos of {attacked.name} among the {kind} photos ({found.name}) too, wanted other "
+            f"people: set {setting} to photos of people who are not attacked."
         )
-    names = _people(found.faces) & _people(attacked.faces)
-    if names and (found.drawn is None or attacked.drawn is None):
+    there, here = _people(found.faces), _people(attacked.faces)
+    both = sorted(there.keys() & here.keys())
+    if both and (found.drawn is None or attacked.drawn is None):
         raise DataError(
-            f"Found {len(names)} people by name both in {attacked.name} and in the training photos ({found.name}), "
-            f"such as {min(names)!r}; wanted other people: leave them out of study.training, or give those who only "
-            "share a name another one."
+            f"Found {len(both)} people by name both in {attacked.name} and in the {kind} photos ({found.name}), "
+            f"such as {here[both[0]]!r} ({there[both[0]]!r} there); wanted other people: leave them out of {setting}, "
+            "or give those who only share a name another one."
+        )
+    if {found.name, attacked.name} <= CELEBA and _numbered(found.faces) != _numbered(attacked.faces):
+        raise DataError(
+            f"Found people of CelebA by number on one side of data and {setting}, and by label or photo alone on the "
+            "other; these names cannot be compared, so one person could be on both. Put identity_CelebA.txt into the "
+            "root of both: then people have their numbers, with lists and without."
         )
     return found
 
@@ -102,5 +118,22 @@ def _prints(faces: Faces) -> set[bytes]:
     return {hashlib.sha256(image.numpy().tobytes()).digest() for image in eight_bit}
 
 
-def _people(faces: Faces) -> set[str]:
-    return {faces.names[i].casefold() for i in set(faces.identities.tolist())}
+def _people(faces: Faces) -> dict[str, str]:
+    """Spelling for comparison -> a name of the people shown."""
+    return {_spelling(faces.names[i]): faces.names[i] for i in set(faces.identities.tolist())}
+
+
+def _spelling(name: str) -> str:
+    """Letters and digits alone, without case and accents: "Tom_Hanks" and "tom hanks" are one.
+
+    Marks that are part of a script, such as Indic vowels, stay: without them other names would be one. A name without
+    any letter or digit stays whole.
+    """
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    kept = "".join(c for c in plain if unicodedata.category(c)[0] in "LNM" and not "\u0300" <= c <= "\u036f")
+    return kept or name
+
+
+def _numbered(faces: Faces) -> bool:
+    """Whether people of CelebA bear their numbers; see `data.celeba_split.read_list`."""
+    return all(faces.names[i].startswith("id") for i in set(faces.identities.tolist()))

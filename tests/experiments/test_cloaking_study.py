@@ -430,6 +430,61 @@ def test_one_photo_one_name_or_one_seed_in_both_sets_is_refused_whatever_their_d
         other_people(replace(clean, faces=named), attacked)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Tom_Hanks", "Tom Hanks"),
+        ("Penélope Cruz", "penelope-cruz"),
+        ("Z\u00fcrich", "Zu\u0308rich"),  # composed, and as macOS writes file names
+        ("STRASSE", "Straße"),
+        ("王 菲", "王菲"),
+    ],
+)
+def test_a_name_is_the_same_however_it_is_spelt(one, other):
+    def called(data, name):
+        return replace(data, faces=replace(data.faces, names=(name, *data.faces.names[1:])))
+
+    with pytest.raises(DataError, match=r"Found 1 people by name both in made up and in the training photos"):
+        other_people(called(others(), other), called(dataset(), one))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Tom Hanks", "Tim Hanks"), ("Al 1", "Al 2"), ("राम", "रमा"), ("???", "!!!")]
+)
+def test_other_names_are_other_people(one, other):
+    def called(data, name):
+        return replace(data, faces=replace(data.faces, names=(name, *data.faces.names[1:])))
+
+    assert other_people(called(others(), other), called(dataset(), one))
+
+
+def test_an_error_names_the_setting_that_can_mend_it():
+    attacked = replace(dataset(), drawn=Drawn("dcgan", 0))
+    for setting, kind in (("study.training", "training"), ("study.public", "public")):
+        with pytest.raises(DataError, match=rf"the {kind} faces .* set {setting}\.seed to another"):
+            other_people(replace(others(), drawn=attacked.drawn), attacked, setting=setting)
+        with pytest.raises(DataError, match=rf"among the {kind} photos \(made up\) too.* set {setting} to photos"):
+            other_people(dataset(), dataset(), setting=setting)
+        named = replace(others(), faces=replace(others().faces, names=("other 0", "Person 3", "other 2")))
+        with pytest.raises(DataError, match=rf"such as 'person3' \('Person 3' there\).* out of {setting},"):
+            other_people(named, dataset(), setting=setting)
+
+
+def test_numbers_of_celeba_are_not_compared_with_labels_of_a_protocol():
+    def celeba(data, part, *names):
+        return replace(
+            data, name=f"celeba {part}", faces=replace(data.faces, names=names + data.faces.names[len(names) :])
+        )
+
+    labels, numbers = ("class00000", "class00001", "class00002"), ("id00003", "id00007", "id00020")
+    for one, two in ((labels, numbers), (numbers, labels), (numbers, ("photo 000001",) * 3)):
+        private, public = celeba(dataset(3), "private", *one), celeba(others(), "public", *two)
+        with pytest.raises(DataError, match=r"people of CelebA by number.*by label.*identity_CelebA\.txt"):
+            other_people(public, private)
+    private = celeba(dataset(3), "private", *labels)
+    assert other_people(celeba(others(), "public", "photo 000001", "class00007", "photo 000002"), private)
+
+
 def test_generated_people_are_told_apart_by_their_seed_and_not_by_their_number():
     numbered = dataset(3, 4, seed=7)  # other faces under the same names
     drawn = replace(dataset(), drawn=Drawn("dcgan", 0))
