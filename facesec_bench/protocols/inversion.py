@@ -6,7 +6,7 @@ counts, its top-5 is the evaluator's, and intervals resample people. A recovery 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +33,12 @@ class Private:
     Attributes:
         taught: photos it learned from, or from which templates were enrolled.
         held: photos of the same people that nobody learned from.
+        left_out: names of people with photos on one side alone, who are in neither.
     """
 
     taught: Faces
     held: Faces
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,17 +50,30 @@ class Private:
         """K."""
         return len(self.names)
 
+    @property
+    def shortfall(self) -> str:
+        """Who is left out and why, in words; empty if nobody."""
+        if not self.left_out:
+            return ""
+        who = "1 person was" if len(self.left_out) == 1 else f"{len(self.left_out)} people were"
+        return f"{who} left out, such as {self.left_out[0]}: no photo to learn from, or none held back."
 
-def divide(faces: Faces, *, people: int | None, held: float, seed: int) -> Private:
-    """Choose people and deal the photos of each to what is taught and what is held back.
+
+def divide(faces: Faces, *, people: int | None, held: float, seed: int, kept: Collection[str] = frozenset()) -> Private:
+    """Choose people and part the photos of each into what is taught and what is held back.
+
+    Whoever has no photo to learn from, or none held back, is left out and told; see `Private.shortfall`.
 
     Args:
-        people: at most so many, drawn by seed among those with two photos or more; None for all.
-        held: share of each person's photos that is held back, rounded, at least one and never all.
+        people: at most so many, drawn by seed among those with photos on both sides; None for all.
+        held: share of each person's photos that is held back, rounded, at least one and never all. Not used with
+            `kept`.
+        kept: keys of the photos that the data set itself keeps back (`Dataset.held`): these are held, all others
+            taught, and none is dealt. Empty where it keeps none.
 
     Raises:
         ConfigError: a share outside (0, 1), or fewer than two people wanted.
-        DataError: fewer than two people with two photos.
+        DataError: fewer than two people with photos on both sides.
     """
     if not 0 < held < 1 or (people is not None and people < 2):
         raise ConfigError(
@@ -67,19 +82,32 @@ def divide(faces: Faces, *, people: int | None, held: float, seed: int) -> Priva
     rows: dict[int, list[int]] = {}
     for row, identity in enumerate(faces.identities.tolist()):
         rows.setdefault(identity, []).append(row)
-    usable = sorted(identity for identity, own in rows.items() if len(own) >= 2)
+    back = {
+        identity: {row for row in own if faces.keys[row] in kept}
+        if kept
+        else _dealt(own, held, generator(seed, "private photos", faces.names[identity]))
+        for identity, own in sorted(rows.items())
+    }
+    usable = [identity for identity in back if 0 < len(back[identity]) < len(rows[identity])]
     if len(usable) < 2:
-        raise DataError(f"inversion: found {len(usable)} people with two photos, wanted two such people or more.")
+        own_split = f" The data set itself keeps {len(kept)} photos back." if kept else ""
+        raise DataError(
+            f"inversion: found {len(usable)} people with two photos, one to learn from and one held back; wanted two "
+            f"such people or more.{own_split}"
+        )
     order = torch.randperm(len(usable), generator=generator(seed, "private people")).tolist()
     chosen = sorted(usable[i] for i in order[: people or len(usable)])
-    taught, kept = [], []
-    for identity in chosen:
-        own = rows[identity]
-        back = min(len(own) - 1, max(1, round(held * len(own))))
-        turn = torch.randperm(len(own), generator=generator(seed, "private photos", faces.names[identity])).tolist()
-        kept += sorted(own[i] for i in turn[:back])
-        taught += sorted(own[i] for i in turn[back:])
-    return Private(_renumbered(faces, taught, chosen), _renumbered(faces, kept, chosen))
+    return Private(
+        _renumbered(faces, [row for i in chosen for row in rows[i] if row not in back[i]], chosen),
+        _renumbered(faces, [row for i in chosen for row in rows[i] if row in back[i]], chosen),
+        tuple(faces.names[i] for i in sorted(back.keys() - set(usable))),
+    )
+
+
+def _dealt(own: Sequence[int], share: float, rng: torch.Generator) -> set[int]:
+    """About `share` of one person's rows, at least one and never all."""
+    count = min(len(own) - 1, max(1, round(share * len(own))))
+    return {own[i] for i in torch.randperm(len(own), generator=rng)[:count].tolist()}
 
 
 def _renumbered(faces: Faces, rows: Sequence[int], chosen: Sequence[int]) -> Faces:

@@ -47,9 +47,30 @@ def test_people_are_drawn_by_seed():
     assert divide(many, people=5, held=0.3, seed=0).names != divide(many, people=5, held=0.3, seed=1).names
 
 
+def test_photos_that_the_data_set_keeps_back_are_held_and_no_others():
+    kept = {"0_0", "0_7", "1_2", "3_1"}
+    split = divide(faces([10, 3, 1, 2]), people=None, held=0.3, seed=0, kept=kept)
+    assert set(split.held.keys) == kept and split.names == ("p0", "p1", "p3")
+    assert split.taught.identities.bincount().tolist() == [8, 2, 1]
+    assert not set(split.taught.keys) & kept
+    other = divide(faces([10, 3, 1, 2]), people=None, held=0.8, seed=5, kept=kept)
+    assert (other.taught.keys, other.held.keys) == (split.taught.keys, split.held.keys), "nothing is dealt anew"
+
+
+def test_whoever_has_no_photo_to_learn_from_or_none_held_back_is_left_out_and_told():
+    split = divide(faces([3, 3, 3, 3]), people=None, held=0.3, seed=0, kept={"0_0", "2_0", "2_1", "2_2", "3_1"})
+    assert split.names == ("p0", "p3") and split.left_out == ("p1", "p2")
+    assert "2 people were left out" in split.shortfall and "p1" in split.shortfall
+    alone = divide(faces([3, 1, 3]), people=None, held=0.3, seed=0)
+    assert alone.left_out == ("p1",) and "1 person was left out" in alone.shortfall
+    assert divide(faces([3, 3, 3]), people=2, held=0.3, seed=0).shortfall == "", "who is not drawn is not left out"
+
+
 def test_too_few_people_are_refused():
     with pytest.raises(DataError, match="two photos"):
         divide(faces([5, 1]), people=None, held=0.3, seed=0)
+    with pytest.raises(DataError, match=r"found 1 people with two photos.* data set itself keeps 2 photos back"):
+        divide(faces([5, 5]), people=None, held=0.3, seed=0, kept={"0_1", "9_9"})
     with pytest.raises(ConfigError, match="held"):
         divide(faces([5, 5]), people=None, held=1.0, seed=0)
 
