@@ -42,12 +42,14 @@ class Dataset:
     """What a loader returns.
 
     Attributes:
-        digest: sha256 over keys, identities and chip bytes, and over splits and pairs where given; enters the
+        digest: sha256 over keys, identities and chip bytes, and over splits, pairs and held where given; enters the
             fingerprint.
         splits: role of each key ("calibration" or "attack") as given by the user's file, one role to an identity; empty
             if none was given.
         pairs: verification pairs given with the data (key, key, same person); empty means all pairs.
         drawn: for faces from a generator, whose they are; None for photos.
+        held: keys of the photos that nobody may learn from, of people whose other photos teach; empty if the data set
+            does not say. Unlike `splits` it parts the photos of each person.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     pairs: tuple[tuple[str, str, bool], ...] = ()
     note: str = ""
     drawn: Drawn | None = None
+    held: frozenset[str] = frozenset()
 
 
 Loader = Callable[[], Dataset]

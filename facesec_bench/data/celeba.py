@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import torch
@@ -21,6 +23,9 @@ from facesec_bench.seeds import generator
 HELD_BACK = 0.1
 """Share of each private person's photos that is for test, as in the protocol (3,009 of 30,027)."""
 
+EXTENSIONS = (".jpg", ".png", ".jpeg")
+"""What a picture may end with where a list says otherwise."""
+
 
 class CelebA:
     """`root/img_align_celeba/000001.jpg` and `root/identity_CelebA.txt` -> the private or the public part.
@@ -28,7 +33,14 @@ class CelebA:
     For model inversion: victims are trained on `part: private`, priors on `part: public`, and nobody is in both. The
     parts are made from identity_CelebA.txt, by its counts, so they are the same on every machine: private are the
     `pool` people with most photos, public is everybody else. Or they are given as lists, then nobody's of the private
-    list may be in the public one.
+    list may be in the public one. Photos are compared by file name without extension, and one that is on disk with
+    another extension than in a list is read.
+
+    The private part says which photos nobody may learn from (`Dataset.held`): those of the list `test`, or a tenth of
+    each person's by seed.
+
+    People bear their numbers of identity_CelebA.txt ("id00020"), with lists and without, so parts made in different
+    ways can be compared. Where all lists are given and that file is missing, they bear the lists' labels.
 
     Chips are made as from any folder: the face is found in the picture and aligned. The papers cut the middle 108
     pixels out of the aligned picture instead, so numbers here are comparable with one another, not with theirs.
@@ -49,7 +61,7 @@ class CelebA:
         seed: of those draws, and of which private photos are for test.
         photos: name of the pictures' folder in `root`.
         train, test, public: lists in `root` (or absolute), lines `name.jpg label`; `public` may go without labels.
-            `train` and `test` come together. A label is a class of the victim, and sorts as such.
+            `train` and `test` come together, one label to a person.
 
     Raises:
         ConfigError: another part, a limit below 1, `pool` below 2, or one of `train` and `test` without the other.
@@ -92,7 +104,7 @@ class CelebA:
         self._require_photos()
         parts = self.parts()
         rows = self._private(parts) if self.part == "private" else self._public(parts)
-        return assemble(
+        dataset = assemble(
             f"celeba {self.part}",
             rows,
             self.detector,
@@ -100,6 +112,7 @@ class CelebA:
             licence="non-commercial research (CelebA)",
             note=self._note(len(rows)),
         )
+        return dataset if self.part == "public" else _holding(dataset, self._for_test(dataset.faces, parts))
 
     def parts(self) -> Parts:
         """Both parts as lists, before any limit; no photo is read.
@@ -113,23 +126,18 @@ class CelebA:
         truth = () if all(given.values()) and not path.exists() else read_list(path, "id", what)
         return arrange(truth, self.pool, given["train"], given["test"], given["public"])
 
-    def for_test(self, faces: Faces) -> Tensor:
-        """(N,) bool: which of these private photos nobody may learn from.
-
-        As the list `test` says; without one, `held_back`.
-        """
-        if self.lists["test"] is None:
+    def _for_test(self, faces: Faces, parts: Parts) -> Tensor:
+        """(N,) bool: which private photos nobody may learn from, by the list `test` or by `held_back`."""
+        if not parts.test:
             return held_back(faces, HELD_BACK, self.seed)
-        names = {entry.photo for entry in self._given("test")}
-        return torch.tensor([key.split("/")[-1] in names for key in faces.keys], dtype=torch.bool)
+        stems = {entry.stem for entry in parts.test}
+        return torch.tensor([PurePosixPath(key).stem in stems for key in faces.keys], dtype=torch.bool)
 
     def _given(self, name: str) -> tuple[Listed, ...]:
         file = self.lists[name]
         return () if file is None else read_list(self.root / file, "class", f"data.{name}, lines 'name.jpg label'")
 
     def _private(self, parts: Parts) -> list[Row]:
-        if any(not entry.person for entry in (*parts.private, *parts.test)):
-            raise DataError("Found a line without label in data.train or data.test; wanted 'name.jpg label'.")
         rows = sampled([self._row(entry) for entry in parts.private], self.identities, self.per_identity, self.seed)
         people = {row.identity for row in rows}
         return rows + [self._row(entry) for entry in parts.test if entry.person in people]
@@ -141,8 +149,8 @@ class CelebA:
         return [self._row(entry) for entry in drawn(listed, self.public_images, self.seed, "public")]
 
     def _row(self, entry: Listed) -> Row:
-        key = f"{self.photos}/{entry.photo}"
-        return Row(key, self.root / key, entry.person or f"photo {Path(entry.photo).stem}")
+        path = _on_disk(self.root / self.photos / entry.photo)
+        return Row(f"{self.photos}/{path.name}", path, entry.person or f"photo {entry.stem}")
 
     def _require_photos(self) -> None:
         if not (self.root / self.photos).is_dir():
@@ -159,6 +167,18 @@ class CelebA:
         known = (self.root / "identity_CelebA.txt").exists()
         unknown = "" if known else " Whose they are could be checked by the lists' labels only."
         return f"Public part of CelebA: {photos} photos by seed {self.seed}, of none of the {who}.{unknown}"
+
+
+def _on_disk(path: Path) -> Path:
+    """The picture, if need be with another extension; as asked for where there is none."""
+    return next((found for found in (path, *map(path.with_suffix, EXTENSIONS)) if found.exists()), path)
+
+
+def _holding(dataset: Dataset, held: Tensor) -> Dataset:
+    """The data set with what is for test; where to learn from is part of what it is, so the digest follows."""
+    keys = frozenset(key for key, out in zip(dataset.faces.keys, held.tolist(), strict=True) if out)
+    digest = hashlib.sha256(f"{dataset.digest}{sorted(keys)!r}".encode()).hexdigest()
+    return replace(dataset, held=keys, digest=digest)
 
 
 def held_back(faces: Faces, share: float, seed: int) -> Tensor:

@@ -21,6 +21,11 @@ class Listed(NamedTuple):
     photo: str
     person: str
 
+    @property
+    def stem(self) -> str:
+        """Which photo it is: lists of the protocol say 000001.png where CelebA says 000001.jpg."""
+        return self.photo.rpartition(".")[0] or self.photo
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -59,9 +64,10 @@ def read_list(path: Path, kind: str, what: str) -> tuple[Listed, ...]:
             continue
         if len(words) > 2 or "/" in words[0] or (len(words) == 2 and not words[1].isdecimal()):
             raise DataError(f"{path}, line {number}: found {line.strip()!r}, wanted 'name.jpg label' or 'name.jpg'.")
-        if words[0] in found:
+        entry = Listed(words[0], f"{kind}{int(words[1]):05d}" if len(words) == 2 else "")
+        if entry.stem in found:
             raise DataError(f"{path}, line {number}: {words[0]} is listed twice; keep one line for each photo.")
-        found[words[0]] = Listed(words[0], f"{kind}{int(words[1]):05d}" if len(words) == 2 else "")
+        found[entry.stem] = entry
     if not found:
         raise DataError(f"{path} lists no photo; wanted {what}.")
     return tuple(found.values())
@@ -84,54 +90,93 @@ def arrange(
 ) -> Parts:
     """The three parts; each is as given, or made from identity_CelebA.txt where nothing was given.
 
+    Photos are compared by file name without extension. With identity_CelebA.txt everybody bears the number that it
+    gives, in given lists too: the name of a person does not depend on where the lists come from.
+
     Args:
         truth: identity_CelebA.txt; may be empty only where all the others are given.
         pool: how many people are private if `private` is not given.
         private, test: given together or not at all.
 
     Raises:
-        DataError: parts that overlap; see `refuse_overlap`.
+        DataError: a photo that `truth` does not list, labels that contradict it or are missing without it, or parts
+            that overlap; see `refuse_overlap`.
     """
-    person = {entry.photo: entry.person for entry in truth}
+    person = {entry.stem: entry.person for entry in truth}
+    if truth:
+        _refuse_unknown({"train": private, "test": test, "public": public}, person)
+        _refuse_labels((*private, *test), person)
+    elif any(not entry.person for entry in (*private, *test)):
+        raise DataError(
+            "Found a line without label in data.train or data.test and no identity_CelebA.txt; wanted lines "
+            "'name.jpg label', or that file in data.root."
+        )
+    private, test, public = (
+        [entry._replace(person=person.get(entry.stem, entry.person)) for entry in entries]
+        for entries in (private, test, public)
+    )
     if not private:
         chosen = most_photographed(truth, pool)
-        shown = {person[entry.photo] for entry in public if entry.photo in person}
-        if chosen & shown:
-            raise _overlap("the people with most photos, who are private,", "the public list", chosen & shown, "lists")
+        if shown := chosen & {entry.person for entry in public}:
+            raise _overlap("the people with most photos, who are private,", "the public list", shown, "lists")
         private = [entry for entry in truth if entry.person in chosen]
-    known = {person[entry.photo] for entry in (*private, *test) if entry.photo in person}
     if not public:
-        taken = {entry.photo for entry in (*private, *test)}
-        public = [entry for entry in truth if entry.person not in known and entry.photo not in taken]
-    parts = Parts(tuple(private), tuple(test), tuple(_named(entry, person) for entry in public))
-    refuse_overlap(parts, person)
+        known = {entry.person for entry in (*private, *test)}
+        public = [entry for entry in truth if entry.person not in known]
+    parts = Parts(tuple(private), tuple(test), tuple(public))
+    refuse_overlap(parts)
     return parts
 
 
-def refuse_overlap(parts: Parts, person: Mapping[str, str]) -> None:
+def refuse_overlap(parts: Parts) -> None:
     """Raise DataError where a photo is in two lists, a private person is public too, or a test person is not private.
 
-    Args:
-        person: who a photo shows by identity_CelebA.txt; empty where there is none, and then people are compared by
-            the labels of the lists, as far as these say.
+    Without identity_CelebA.txt people are compared by the labels of the lists, as far as these say.
     """
     lists = {"train": parts.private, "test": parts.test, "public": parts.public}
-    photos = {name: {entry.photo for entry in entries} for name, entries in lists.items()}
+    photos = {name: {entry.stem: entry.photo for entry in entries} for name, entries in lists.items()}
     for one, other in (("train", "test"), ("train", "public"), ("test", "public")):
-        if both := photos[one] & photos[other]:
+        if both := {photos[one][stem] for stem in photos[one].keys() & photos[other].keys()}:
             raise _overlap(f"the list {one}", f"the list {other}", both, "photos")
     strangers = {entry.person for entry in parts.test} - {entry.person for entry in parts.private}
     if strangers:
         raise DataError(f"{min(strangers)} is in the list test and not in train: nobody could recognise that person.")
-    private = {person.get(entry.photo, entry.person) for entry in (*parts.private, *parts.test)}
-    public = {person.get(entry.photo, entry.person) for entry in parts.public} - {""}
+    private = {entry.person for entry in (*parts.private, *parts.test)}
+    public = {entry.person for entry in parts.public} - {""}
     if private & public:
         raise _overlap("the private part", "the public part", private & public, "people")
 
 
-def _named(entry: Listed, person: Mapping[str, str]) -> Listed:
-    """A public photo with its person: by identity_CelebA.txt before the list's own label."""
-    return Listed(entry.photo, person.get(entry.photo, entry.person))
+def _refuse_unknown(lists: Mapping[str, Sequence[Listed]], person: Mapping[str, str]) -> None:
+    """Raise DataError for a listed photo of nobody known: whether it shows somebody private could not be told."""
+    for name, entries in lists.items():
+        unknown = sorted(entry.photo for entry in entries if entry.stem not in person)
+        if unknown:
+            raise DataError(
+                f"Found {len(unknown)} photos of data.{name} that identity_CelebA.txt does not list, such as "
+                f"{unknown[0]}; wanted file names as in it, whatever their extension, to tell whom they show. Mend the "
+                "list, or get the whole identity_CelebA.txt."
+            )
+
+
+def _refuse_labels(listed: Sequence[Listed], person: Mapping[str, str]) -> None:
+    """Raise DataError where a label of train and test stands for two people, or a person has two labels."""
+    number: dict[str, str] = {}
+    label: dict[str, str] = {}
+    for entry in listed:
+        if not entry.person:
+            continue
+        found = person[entry.stem]
+        if number.setdefault(entry.person, found) != found:
+            said = f"label {entry.person} on photos of {number[entry.person]} and {found}"
+        elif label.setdefault(found, entry.person) != entry.person:
+            said = f"{found} under the labels {label[found]} and {entry.person}"
+        else:
+            continue
+        raise DataError(
+            f"Found {said} ({entry.photo}) in data.train and data.test, by identity_CelebA.txt; wanted one label to a "
+            "person. The lists and that file may count photos differently, or a line is wrong: mend the lists."
+        )
 
 
 def _overlap(one: str, other: str, both: set[str] | frozenset[str], what: str) -> DataError:

@@ -19,7 +19,8 @@ class FaceScrub:
 
     For model inversion, on either side: many photos a person, so victims can be trained on them; or, beside a victim
     trained on CelebA, public photos of another source. The data sets are of well-known people, so some are in both:
-    nothing here tells, and a cross-domain study must say so.
+    CelebA has numbers for them, so nothing here tells, and a cross-domain study must say so. Against a data set with
+    names, such as LFW, a study compares them.
 
     Where a folder of the list's usual download holds `faces` and `images`, `faces` is read: the whole pictures show
     other people too.

@@ -16,6 +16,7 @@ from facesec_bench.data.celeba import CelebA, held_back
 from facesec_bench.data.celeba_split import Listed, most_photographed
 from facesec_bench.errors import ConfigError, DataError
 from facesec_bench.interfaces import Faces
+from facesec_bench.protocols.inversion import divide
 
 PHOTOS = {9: 12, 3: 12, 100: 5, 20: 20, 7: 3, 8: 2}
 """Photos of each identity: the three with most are 20, 3 and 9, then 100."""
@@ -65,6 +66,10 @@ def lists(root: Path) -> dict[str, str]:
     }
 
 
+def listed_in(path: Path) -> set[str]:
+    return {line.split()[0] for line in path.read_text().splitlines()}
+
+
 def people(faces: Faces) -> set[str]:
     return {faces.names[i] for i in faces.identities.tolist()}
 
@@ -99,13 +104,13 @@ def test_limits_draw_by_seed_and_do_not_move_the_public_part(root: Path) -> None
 
 
 def test_one_in_ten_of_each_person_is_for_test_at_least_one_and_never_all(root: Path) -> None:
-    loader = CelebA(str(root), Played(), pool=6)
-    faces = loader().faces
-    held = loader.for_test(faces)
-    counts = {faces.names[i]: int(held[faces.identities == i].sum()) for i in range(6)}
-    assert counts == {"id00003": 1, "id00007": 1, "id00008": 1, "id00009": 1, "id00020": 2, "id00100": 1}
-    assert torch.equal(held, loader.for_test(faces))
-    assert not torch.equal(held, CelebA(str(root), Played(), pool=6, seed=1).for_test(faces))
+    dataset = CelebA(str(root), Played(), pool=6)()
+    faces, whose = dataset.faces, owners(root)
+    assert dataset.held < set(faces.keys)
+    assert Counter(whose[Path(key).name] for key in dataset.held) == {3: 1, 7: 1, 8: 1, 9: 1, 20: 2, 100: 1}
+    assert CelebA(str(root), Played(), pool=6)().held == dataset.held
+    assert CelebA(str(root), Played(), pool=6, seed=1)().held != dataset.held
+    assert not CelebA(str(root), Played(), "public", pool=2)().held
     alone = Faces(torch.zeros(1, 3, 4, 4), torch.zeros(1, dtype=torch.int64), ("a",), ("ann",))
     assert not held_back(alone, 0.1, 0).any()
 
@@ -119,19 +124,98 @@ def test_the_protocol_s_thousand_people_leave_the_papers_count_for_test() -> Non
         assert int(held_back(faces, 0.1, 0).sum()) == wanted
 
 
-def test_given_lists_keep_their_labels_and_their_test_photos(root: Path) -> None:
-    loader = CelebA(str(root), Played(), **lists(root))
-    faces = loader().faces
-    assert faces.names == ("class00000", "class00001")
+def test_given_lists_keep_their_test_photos_and_people_bear_their_numbers(root: Path) -> None:
+    dataset = CelebA(str(root), Played(), **lists(root))()
+    faces = dataset.faces
+    assert faces.names == ("id00003", "id00020"), "so that they can be compared with a public part made without lists"
     whose = owners(root)
-    assert {whose[Path(key).name] for key, i in zip(faces.keys, faces.identities, strict=True) if i == 0} == {20}
-    held = loader.for_test(faces)
-    listed = {line.split()[0] for line in (root / "test.txt").read_text().splitlines()}
-    assert {Path(key).name for key, out in zip(faces.keys, held, strict=True) if out} == listed
+    assert {whose[Path(key).name] for key, i in zip(faces.keys, faces.identities, strict=True) if i == 1} == {20}
+    assert {Path(key).name for key in dataset.held} == listed_in(root / "test.txt")
     public = CelebA(str(root), Played(), "public", **lists(root))()
     assert public.faces.names == ("id00007", "id00008")
     fewer = CelebA(str(root), Played(), identities=1, per_identity=1, **lists(root))().faces
     assert len(fewer) == 3  # one photo to learn from and both for test
+
+
+def test_nobody_learns_from_the_list_for_test(root: Path) -> None:
+    """The split of a study is the list's own, whatever share the study would hold back."""
+    dataset = CelebA(str(root), Played(), **lists(root))()
+    private = divide(dataset.faces, people=None, held=0.7, seed=3, kept=dataset.held)
+    assert {Path(key).name for key in private.taught.keys} == listed_in(root / "train.txt")
+    assert {Path(key).name for key in private.held.keys} == listed_in(root / "test.txt")
+
+
+def test_another_split_is_another_data_set(root: Path) -> None:
+    given = lists(root)
+    one = CelebA(str(root), Played(), **given)()
+    train, test = ((root / name).read_text().splitlines() for name in ("train.txt", "test.txt"))
+    same = next(i for i, line in enumerate(train) if line.split()[1] == test[0].split()[1])
+    train[same], test[0] = test[0], train[same]
+    (root / "train.txt").write_text("\n".join(train))
+    (root / "test.txt").write_text("\n".join(test))
+    other = CelebA(str(root), Played(), **given)()
+    assert other.faces.keys == one.faces.keys and other.digest != one.digest
+
+
+@pytest.mark.parametrize("photos", [".png", ".jpg"])
+def test_lists_of_another_extension_name_the_same_photos(root: Path, photos: str) -> None:
+    """Lists of the protocol say .png where CelebA says .jpg, on disk and in identity_CelebA.txt, or there alone."""
+    given = lists(root)
+    truth = root / "identity_CelebA.txt"
+    whose = owners(root)
+    truth.write_text(truth.read_text().replace(".png", ".jpg"))
+    for path in (root / "img_align_celeba").iterdir():
+        path.rename(path.with_suffix(photos))
+    dataset = CelebA(str(root), Played(), **given)()
+    assert dataset.faces.names == ("id00003", "id00020") and not dataset.skipped
+    assert {Path(key).with_suffix(".png").name for key in dataset.held} == listed_in(root / "test.txt")
+    public = CelebA(str(root), Played(), "public", **{**given, "public": None})()  # type: ignore[arg-type]
+    assert people(public.faces) == {"id00007", "id00008", "id00009", "id00100"}
+    other = [photo for photo, person in whose.items() if person == 20][-1]  # in no list, but of a private person
+    write(root, "public.txt", {other: None})
+    with pytest.raises(DataError, match="people both in the private part and in the public part, such as id00020"):
+        CelebA(str(root), Played(), "public", **given)()
+    first = (root / "train.txt").read_text().split()[0]
+    write(root, "public.txt", {first.replace(".png", ".jpg"): None})
+    with pytest.raises(DataError, match=r"1 photos both in the list train .* public"):
+        CelebA(str(root), Played(), "public", **given)()
+    write(root, "public.txt", {first: None, first.replace(".png", ".jpg"): None})
+    with pytest.raises(DataError, match="is listed twice"):
+        CelebA(str(root), Played(), "public", **given)()
+
+
+@pytest.mark.parametrize("name", ["train", "test", "public"])
+def test_a_listed_photo_of_nobody_known_is_refused(root: Path, name: str) -> None:
+    given = lists(root)
+    with (root / given[name]).open("a") as file:
+        file.write("\n9999.png 0")
+    with pytest.raises(
+        DataError, match=rf"1 photos of data.{name} that identity_CelebA.txt does not list, such as 9999.png"
+    ):
+        CelebA(str(root), Played(), **given)()
+
+
+def test_lists_without_labels_will_do_beside_the_identities_and_not_without(root: Path) -> None:
+    given = lists(root)
+    write(root, "train.txt", dict.fromkeys(listed_in(root / "train.txt")))
+    assert CelebA(str(root), Played(), **given)().faces.names == ("id00003", "id00020")
+    (root / "identity_CelebA.txt").unlink()
+    with pytest.raises(DataError, match=r"line without label in data\.train"):
+        CelebA(str(root), Played(), **given)()
+
+
+def test_labels_that_say_otherwise_than_the_identities_are_refused(root: Path) -> None:
+    given, whose = lists(root), owners(root)
+    train = (root / "train.txt").read_text()
+    free = [photo for photo in whose if photo not in train and photo not in (root / "test.txt").read_text()]
+    stranger = next(photo for photo in free if whose[photo] == 9)
+    write(root, "train.txt", {**dict(line.split() for line in train.splitlines()), stranger: 1})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="label class00001 on photos of id00003 and id00009"):
+        CelebA(str(root), Played(), **given)()
+    twice = next(photo for photo in free if whose[photo] == 20)
+    write(root, "train.txt", {**dict(line.split() for line in train.splitlines()), twice: 2})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="id00020 under the labels class00000 and class00002"):
+        CelebA(str(root), Played(), **given)()
 
 
 def test_the_public_part_is_made_around_private_lists(root: Path) -> None:
@@ -143,6 +227,7 @@ def test_the_public_part_is_made_around_private_lists(root: Path) -> None:
 def test_without_identities_public_photos_are_people_of_their_own_and_the_note_says_so(root: Path) -> None:
     given = lists(root)
     (root / "identity_CelebA.txt").unlink()
+    assert CelebA(str(root), Played(), **given)().faces.names == ("class00000", "class00001")
     public = CelebA(str(root), Played(), "public", **given)()
     assert len(people(public.faces)) == len(public.faces) == 5
     assert "labels only" in public.note
@@ -177,7 +262,7 @@ def test_without_identities_the_labels_tell_an_overlap(root: Path) -> None:
 def test_a_test_person_whom_nobody_learned_is_refused(root: Path) -> None:
     given, whose = lists(root), owners(root)
     write(root, "test.txt", {next(p for p in whose if whose[p] == 9): 5})
-    with pytest.raises(DataError, match="class00005 is in the list test and not in train"):
+    with pytest.raises(DataError, match="id00009 is in the list test and not in train"):
         CelebA(str(root), Played(), **given)()
 
 
