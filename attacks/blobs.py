@@ -3,13 +3,14 @@ Features", ECCV Workshops 2020): nothing is asked but how alike a picture is, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from attacks.greedy import climb
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess, EmbeddingLevel
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
@@ -34,7 +35,8 @@ class Blobs:
         starts, start_steps: so many pictures are begun for each person, and the best goes on.
         amplitude: greatest change a blob makes, in [0, 1] pixels; its mirrored copy as much.
         symmetric: whether a blob comes with its mirror image.
-        never_worse: no blob at all where none of a step's helps; the paper takes the best whatever it does.
+        jitter: the view under which all proposals of a step are asked about, another one each step, for no more
+            queries; ours. What one view alone likes does not last, so that more of the picture is of the person.
 
     Raises:
         ConfigError: a number out of range.
@@ -46,7 +48,7 @@ class Blobs:
     start_steps: int = 10
     amplitude: float = 0.01
     symmetric: bool = True
-    never_worse: bool = False
+    jitter: Jitter = field(default_factory=Jitter)
     level: EmbeddingLevel = "similarity"
     asks: ClassVar[str] = "embedding"
 
@@ -85,7 +87,7 @@ class Blobs:
             steps=self.steps,
             starts=self.starts,
             start_steps=self.start_steps,
-            never_worse=self.never_worse,
+            jitter=self.jitter,
         )
         return Pictures(begin, frame).render(pictures)
 

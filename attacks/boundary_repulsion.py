@@ -27,7 +27,7 @@ _AT_ONCE = 64
 class Repulsion:
     """A `search.Rule`: points on a sphere around each row are asked about, and those taken for somebody else push.
 
-    Where at least `share` of a row's points are right, its sphere grows by `growth` and the row stays; else it moves a
+    Where more than `share` of a row's points are right, its sphere grows by `growth` and the row stays; else it moves a
     third of the radius, at most `longest`, away from the mean of the wrong points, unless it would leave the person
     there. A row whose sphere has not grown for `patience` steps rests.
 
@@ -62,7 +62,7 @@ class Repulsion:
         ways = functional.normalize(noise.to(params), dim=2)
         around = params[rows, None] + self.radii[rows, None, None] * ways
         right = self._asked(around.flatten(0, 1), rows.repeat_interleave(self.points)).view(len(rows), self.points)
-        grown = right.float().mean(1) >= self.share
+        grown = right.float().mean(1) > self.share
         self.radii[rows[grown]] *= self.growth
         self.waited[rows] = torch.where(grown, 0, self.waited[rows] + 1)
         pushed = rows[~grown]

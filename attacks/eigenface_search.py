@@ -3,7 +3,7 @@ Similarity Queries", 2021): the search by blobs, with combinations of public fac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attacks.greedy import climb
 from attacks.inversion_priors import PointSpace, Prior, PriorMaker, modules_of
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess, EmbeddingLevel
 from facesec_bench.errors import ConfigError
 from facesec_bench.search import borrowed
@@ -33,6 +34,7 @@ class EigenfaceSearch:
         starts, start_steps: so many pictures are begun for each one asked for, at the mean face, and the best goes on;
             10 of 100 as released.
         amplitude: standard deviation of a proposal in each parameter.
+        jitter: see `attacks.blobs.Blobs`.
 
     Raises:
         ConfigError: a number out of range.
@@ -44,6 +46,7 @@ class EigenfaceSearch:
     starts: int = 1
     start_steps: int = 10
     amplitude: float = 0.2
+    jitter: Jitter = field(default_factory=Jitter)
     level: EmbeddingLevel = "similarity"
     asks: ClassVar[str] = "embedding"
 
@@ -86,6 +89,7 @@ class EigenfaceSearch:
                 steps=self.steps,
                 starts=self.starts,
                 start_steps=self.start_steps,
+                jitter=self.jitter,
             )
             return torch.cat([prior.render(few) for few in found.split(_AT_ONCE)])
 

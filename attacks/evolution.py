@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.greedy import Ask, no_gradient
-from attacks.inversion_choice import best_of_pool
+from attacks.inversion_choice import best_of_pool_scored
 from attacks.inversion_priors import PointSpace, Prior, PriorMaker, modules_of
 from facesec_bench.access import EmbeddingAccess, EmbeddingLevel
 from facesec_bench.errors import ConfigError
@@ -34,7 +34,8 @@ class EvolutionRule:
         diagonal: learn a variance for each parameter and no covariances (sep-CMA-ES, Ros and Hansen, PPSN 2008).
         pull: weight of the mean square of the parameters, taken from likeness: towards what the prior has most of.
         stop: a row this alike rests and asks no more; None for none.
-        score: (B,) of the best so far, -inf before any step.
+        known: (B,) score of where each row begins, if that was asked before.
+        score: (B,) of the best so far, -inf before anything was asked.
     """
 
     prior: Prior
@@ -45,6 +46,7 @@ class EvolutionRule:
     diagonal: bool = False
     pull: float = 0.0
     stop: float | None = None
+    known: Tensor | None = None
     score: Tensor | None = field(default=None, init=False)
     _strategies: list[Any] = field(default_factory=list, init=False)
 
@@ -55,7 +57,7 @@ class EvolutionRule:
     def step(self, params: Tensor, gradient_at: GradientAt) -> Tensor:
         """Ask about one generation of each row."""
         if self.score is None:
-            self.score = params.new_full((len(params),), -torch.inf)
+            self.score = params.new_full((len(params),), -torch.inf) if self.known is None else self.known.clone()
             self._strategies = [self._strategy(row) for row in params]
         rows = [i for i in range(len(params)) if self.stop is None or self.score[i] < self.stop]
         if not rows:
@@ -162,6 +164,7 @@ class Evolution:
         rule = EvolutionRule(prior, ask, rng, self.spread, self.population, self.diagonal, self.pull, self.stop)
         with borrowed(*modules_of(prior)), torch.no_grad():
             pool = prior.draw(self.pool, rng).to(people.device)
-            space = PointSpace(prior, best_of_pool(prior, pool, victim, people))
+            begin, rule.known = best_of_pool_scored(prior, pool, victim, people)
+            space = PointSpace(prior, begin)
             found = minimise(no_gradient, space, rule, (self.queries - self.pool) // self.population, rng)
             return torch.cat([prior.render(few) for few in found.split(_AT_ONCE)])

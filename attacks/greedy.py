@@ -8,23 +8,26 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess
 from facesec_bench.interfaces import Space
 from facesec_bench.search import GradientAt, minimise
 
 Propose = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """(params (B, ...), how good they are (B,), rng) -> proposals (B, N, ...), N of each, as the space admits them."""
-Ask = Callable[[Tensor, Tensor], Tensor]
-"""(params (M, ...), rows (M,) of the batch they belong to) -> (M,), higher is better; counts as M queries."""
+Ask = Callable[[Tensor, Tensor, int], Tensor]
+"""(params (M, ...), rows (M,) of the batch they belong to, the step's seed) -> (M,), higher is better; M queries. All
+proposals of a step come with one seed, so that they can be seen under one random view and compared."""
 
 
 @dataclass
 class GreedyRule:
-    """A `search.Rule` that moves to the best of some proposals and never asks for a gradient.
+    """A `search.Rule` that moves to the best of some proposals, also where none is better than what there is, and
+    never asks for a gradient.
 
     Attributes:
         at_once: proposals asked about together.
-        never_worse: stay where no proposal is better than what there is; else the best is taken whatever it is.
+        known: (B,) score of where each row begins, if that was asked before.
         score: (B,) of the present parameters, once a step was made.
     """
 
@@ -32,12 +35,12 @@ class GreedyRule:
     ask: Ask
     rng: torch.Generator
     at_once: int = 160
-    never_worse: bool = False
+    known: Tensor | None = None
     score: Tensor | None = field(default=None, init=False)
 
     def reset(self) -> None:
-        """Forget the scores."""
-        self.score = None
+        """Back to what was known at the beginning."""
+        self.score = self.known
 
     def step(self, params: Tensor, gradient_at: GradientAt) -> Tensor:
         """Each row's best proposal."""
@@ -45,17 +48,12 @@ class GreedyRule:
         proposals = self.propose(params, score, self.rng)
         count = proposals.shape[1]
         rows = torch.arange(len(params), device=params.device).repeat_interleave(count)
+        view = int(torch.randint(2**31, (), generator=self.rng, device=self.rng.device))
         with torch.no_grad():
             pairs = zip(proposals.flatten(0, 1).split(self.at_once), rows.split(self.at_once), strict=True)
-            found = torch.cat([self.ask(few, whose) for few, whose in pairs]).view(len(params), count)
-        alike, best = found.max(1)
-        moved = proposals[torch.arange(len(params), device=params.device), best]
-        if self.never_worse and self.score is not None:
-            stays = alike < self.score
-            moved = torch.where(stays.view(-1, *[1] * (params.ndim - 1)), params, moved)
-            alike = torch.where(stays, self.score, alike)
-        self.score = alike
-        return moved
+            found = torch.cat([self.ask(few, whose, view) for few, whose in pairs]).view(len(params), count)
+        self.score, best = found.max(1)
+        return proposals[torch.arange(len(params), device=params.device), best]
 
 
 def climb(
@@ -69,7 +67,7 @@ def climb(
     steps: int,
     starts: int,
     start_steps: int,
-    never_worse: bool = False,
+    jitter: Jitter,
 ) -> Tensor:
     """Greedy search with several starts: the most alike after the first steps goes on alone.
 
@@ -78,8 +76,8 @@ def climb(
         people: (B,) places among the victim's templates.
         space: beginnings -> the space of a search from there.
         starts, start_steps: so many searches are begun for each row, of so many steps.
-        never_worse: see `GreedyRule`.
         steps: of the one that goes on.
+        jitter: the view under which all proposals of a step are asked about, another one each step.
 
     Returns:
         (B, ...) parameters. Every proposal is a query: N (steps + starts * start_steps) for each row, where N are
@@ -89,18 +87,22 @@ def climb(
         AccessError: the victim's budget is spent.
     """
 
-    def go(begin: Tensor, who: Tensor, steps: int) -> tuple[Tensor, Tensor | None]:
+    def go(begin: Tensor, who: Tensor, steps: int, known: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         inside = space(begin)
-        rule = GreedyRule(
-            propose, lambda few, rows: victim.similarity(inside.render(few), who[rows]), rng, never_worse=never_worse
-        )
+
+        def ask(few: Tensor, rows: Tensor, view: int) -> Tensor:
+            chips = inside.render(few)
+            seen = chips if jitter.off else jitter.seen(chips, torch.Generator(rng.device).manual_seed(view))
+            return victim.similarity(seen, who[rows])
+
+        rule = GreedyRule(propose, ask, rng, known=known)
         return minimise(no_gradient, inside, rule, steps, rng), rule.score
 
     begun, alike = go(begin.repeat_interleave(starts, 0), people.repeat_interleave(starts), start_steps)
     if alike is None:
         return go(begin, people, steps)[0]
     best = alike.view(len(people), starts).argmax(1) + starts * torch.arange(len(people), device=people.device)
-    return go(begun[best], people, steps)[0]
+    return go(begun[best], people, steps, alike[best])[0]
 
 
 def no_gradient(images: Tensor) -> Tensor:

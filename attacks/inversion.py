@@ -88,6 +88,11 @@ class Inversion:
         """ "classifier" or "embedding"."""
         return self.loss.asks
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Names of the recognisers, beside the victim, that pictures are fitted to: none of them may judge."""
+        return tuple(getattr(self.students, "uses", ()))
+
     def __call__(self, people: Tensor, victim: Access, public: Tensor, rng: torch.Generator) -> Tensor:
         """One picture for each row.
 

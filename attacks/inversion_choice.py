@@ -30,15 +30,21 @@ def sureness(victim: Access, chips: Tensor, people: Tensor) -> Tensor:
 
 
 def best_of_pool(prior: Prior, drawn: Tensor, victim: Access, people: Tensor) -> Tensor:
+    """The first of `best_of_pool_scored`."""
+    return best_of_pool_scored(prior, drawn, victim, people)[0]
+
+
+def best_of_pool_scored(prior: Prior, drawn: Tensor, victim: Access, people: Tensor) -> tuple[Tensor, Tensor]:
     """(pool, P) parameters, (B,) people -> (B, P): what the victim takes for each most; a person's j-th row has their
-    j-th best, and begins anew after the last one.
+    j-th best, and begins anew after the last one. And (B,) how sure it is of each.
 
     A classifier and an embedding are asked once for each picture, a similarity once for each picture and person.
     """
     turn = (people[:, None] == people[None, :]).tril(-1).sum(1)
     scores = _scores(prior, drawn, victim, people)
     order = scores.argsort(dim=0, descending=True, stable=True)
-    return drawn[order[turn % len(drawn), people]]
+    best = order[turn % len(drawn), people]
+    return drawn[best], scores[best, people]
 
 
 def _scores(prior: Prior, drawn: Tensor, victim: Access, people: Tensor) -> Tensor:
@@ -66,11 +72,11 @@ def surest(chips: Tensor, people: Tensor, victim: Access, views: Sequence[View])
         [
             torch.cat(
                 [
-                    sureness(victim, view(few), who)
-                    for few, who in zip(chips.split(AT_ONCE), wanted.split(AT_ONCE), strict=True)
+                    sureness(victim, few, who)
+                    for few, who in zip(seen.split(AT_ONCE), wanted.split(AT_ONCE), strict=True)
                 ]
             )
-            for view in views
+            for seen in (view(chips) for view in views)
         ]
     ).mean(0)
     chosen = torch.empty_like(people)

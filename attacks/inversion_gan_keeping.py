@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from attacks import inversion_gan_losses, inversion_gan_networks, inversion_gan_training
 from attacks.inversion_priors import GeneratorPrior
-from facesec_bench import trained
+from facesec_bench import trained, training
 from facesec_bench.access import Meter
 from facesec_bench.generators import frame
 from facesec_bench.training import Point
 
-_CODE = (inversion_gan_losses, inversion_gan_networks, inversion_gan_training, frame, GeneratorPrior)
+_CODE = (inversion_gan_losses, inversion_gan_networks, inversion_gan_training, training, frame, GeneratorPrior)
 
 
 def recipe(

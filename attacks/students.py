@@ -54,6 +54,11 @@ class Students:
                 "and 1 for a linear layer, which finds its own scale."
             )
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Names of the recognisers that students are made of: a picture was fitted to them too."""
+        return tuple(trunk.target.name for trunk in self.trunks if isinstance(trunk, RecogniserTrunk))
+
     def __call__(
         self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator
     ) -> list[tuple[ClassifierAccess, IdentityLoss]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facesec_bench.closed_set_training import Schooling, teach
+from facesec_bench.closed_set_training import Schooling, moving, teach
 from facesec_bench.errors import ConfigError
 from facesec_bench.interfaces import Faces
 from facesec_bench.targets.closed_set import ClosedSet
@@ -53,8 +53,14 @@ class BiDo:
             rng: draws the batches.
 
         Raises:
+            ConfigError: a frozen trunk, of whose features nothing would depend less on the photo.
             DataError, TrainingError: see `closed_set_training.teach`.
         """
+        if network.trunk not in moving(network):
+            raise ConfigError(
+                f"bido: found a frozen trunk in {network.name}, wanted one that trains: its features stay what they "
+                "are, and so would every dependence."
+            )
         taught = copy.deepcopy(network)
         taught.name = f"{network.name}_{self.suffix}"
         teach(taught, faces, how, rng, objective=self.objective)

@@ -55,9 +55,9 @@ class TlDmi:
         taught = copy.deepcopy(network)
         taught.name = f"{network.name}_{self.suffix}"
         known = layers(taught.trunk)
-        if taught.trunk not in moving(taught) or self.frozen > len(known):
+        if taught.trunk not in moving(taught) or self.frozen >= len(known):
             raise ConfigError(
-                f"tl_dmi: found {self.frozen} layers to freeze of {len(known)} in {network.name}, wanted no more than "
+                f"tl_dmi: found {self.frozen} layers to freeze of {len(known)} in {network.name}, wanted fewer than "
                 "there are, in a trunk that is not frozen as a whole."
             )
         with borrowed(*known[: self.frozen]):

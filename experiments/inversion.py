@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.calibrate import add_to, calibrated
 from experiments.cloaking_training import other_people
 from experiments.inversion_judge import Attacked, Judge
-from experiments.inversion_plan import Answer, Attack, Design, EmbeddingDefence, Hardening, Plan, level
+from experiments.inversion_plan import Answer, Attack, Design, EmbeddingDefence, Hardening, Plan, level, uses
 from experiments.inversion_victims import VictimPlan
 from experiments.watermark_defences import fail
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
@@ -109,8 +109,8 @@ class _Study:
                 self._encoder(target)
             self._evaluators_know()
         with self.run.stage("teach"):
-            taught = {name: self._taught(name, plan) for name, plan in self.plan.victims.items()}
-            defended = self._hardened()
+            taught = self._all_taught()
+            defended = self._hardened(taught)
         self._describe(taught)
         with self.run.stage("attack"):
             for job in track(self._jobs(taught, defended), "inversion"):
@@ -164,7 +164,25 @@ class _Study:
 
     def _build(self, name: str, plan: VictimPlan) -> ClosedSet:
         seed = derive(self.run.seed, "victim", name) % 2**31
-        return plan.build(name, self.targets, self.private.classes, self.public.faces, seed)
+        network = plan.build(name, self.targets, self.private.classes, self.public.faces, seed)
+        return network.to(self.device)
+
+    def _all_taught(self) -> dict[str, ClosedSet]:
+        """The victims that know their people; the others are told as failed.
+
+        Raises:
+            DataError: none does, and no embedding is attacked either.
+        """
+        found, why = {}, ""
+        for name, plan in self.plan.victims.items():
+            try:
+                found[name] = self._taught(name, plan)
+            except DataError as error:
+                why = str(error)
+                fail(self.run, f"{name}: {error}")
+        if why and not found and not self.design.recover:
+            raise DataError(why)
+        return found
 
     def _taught(self, name: str, plan: VictimPlan) -> ClosedSet:
         network = self._build(name, plan)
@@ -173,10 +191,12 @@ class _Study:
         self._check(f"the victim {name}", known, self.design.least_victim, "least_victim")
         return network.requires_grad_(False).eval()
 
-    def _hardened(self) -> dict[str, tuple[str, ClosedSet]]:
+    def _hardened(self, taught: Mapping[str, ClosedSet]) -> dict[str, tuple[str, ClosedSet]]:
         """Name of the defended network -> (victim it was, network). Its accuracy is told, not asked for."""
         found: dict[str, tuple[str, ClosedSet]] = {}
         for name in self.design.harden:
+            if name not in taught:
+                continue  # said already
             for defence, harden in self.plan.hardening.items():
                 plan, rng = self.plan.victims[name], generator(self.run.seed, "harden", name, defence)
                 try:
@@ -202,7 +222,7 @@ class _Study:
         for name, (origin, network) in defended.items():
             victim = self._classifier(name, origin, network)
             jobs += [(method, attack, victim) for method, attack in self.plan.on_hardened().items()]
-        for origin in self.design.filter:
+        for origin in (name for name in self.design.filter if name in taught):
             for answer_name, answer in self.plan.answers.items():
                 name = f"{origin}_{answer_name}"
                 victim = self._classifier(name, origin, taught[origin], answer)
@@ -215,14 +235,26 @@ class _Study:
         for name in self.design.recover:
             jobs += self._recoveries(name, self.targets[name], name)
             for defence_name, defend in self.plan.embedding_defences.items():
-                target = defend(copy.deepcopy(self.targets[name]))
-                target.name = f"{name}_{defence_name}"
-                self.targets[target.name] = target
-                self._encoder(target)
+                target = self._defended(name, defence_name, defend)
+                if target is None:
+                    continue
                 about = {"victim": name, "defence": defence_name}
                 self.run.card.data.setdefault("defended", {})[target.name] = about
                 jobs += self._recoveries(target.name, target, name)
         return jobs
+
+    def _defended(self, name: str, defence: str, defend: EmbeddingDefence) -> FRTarget | None:
+        """A recogniser behind a defence, calibrated anew; None where it could not be made."""
+        rng = generator(self.run.seed, "embedding defence", name, defence)
+        try:
+            target = defend(copy.deepcopy(self.targets[name]), self.public.faces.images, rng)
+        except FacesecError as error:
+            fail(self.run, f"{defence} on {name}: {error}")
+            return None
+        target.name = f"{name}_{defence}"
+        self.targets[target.name] = target
+        self._encoder(target)
+        return target
 
     def _behind(self, network: ClosedSet, answer: Answer) -> Tensor:
         """(N,) bool: which held photos a classifier still names where a filter stands before it."""
@@ -236,7 +268,7 @@ class _Study:
         def access(attack: Attack) -> EmbeddingAccess:
             return EmbeddingAccess(target, level(attack, "embedding"), enrolled, self.design.most)  # type: ignore[arg-type]
 
-        victim = Attacked(name, self.plan.evaluator(origin, name), access, own=name)
+        victim = Attacked(name, self.plan.evaluator(origin, name, "embedding"), access, own=name)
         return [(method, attack, victim) for method, attack in self.plan.of("embedding").items()]
 
     def _classifier(self, name: str, origin: str, network: ClosedSet, answer: Answer | None = None) -> Attacked:
@@ -249,7 +281,7 @@ class _Study:
             return torch.cat(parts)[torch.arange(len(people)), people]
 
         recogniser = self.plan.victims[origin].recogniser
-        return Attacked(name, self.plan.evaluator(recogniser, name), access, confidence)
+        return Attacked(name, self.plan.evaluator(recogniser, name, "classifier"), access, confidence)
 
     def _attack(self, method: str, attack: Attack, victim: Attacked) -> None:
         network = self.targets.get(victim.name)
@@ -273,8 +305,9 @@ class _Study:
         card, private = self.run.card, self.private
         card.methods = {name: about for name, about in card.methods.items() if name in self._methods()}
         for name, attack in self.plan.attacks.items():
-            card.methods.setdefault(name, {"title": name})["access"] = attack.level
-        same = self.dataset.drawn is not None and self.public.drawn is not None
+            card.methods.setdefault(name, {"title": name}).update(access=attack.level, uses=list(uses(attack)))
+        # What draws private faces is also what most attacks paint with, whatever the public photos are.
+        same = self.dataset.drawn is not None
         card.data["inversion"] = {
             "people": private.classes,
             "taught": len(private.taught),
@@ -286,8 +319,12 @@ class _Study:
             "one_generator": same,
             "aggregation": protocol.AGGREGATION,
             "plausible": self.design.plausible,
-            "evaluators": {name: self.plan.evaluator(plan.recogniser, name) for name, plan in self.plan.victims.items()}
-            | {name: self.plan.evaluator(name, name) for name in self.design.recover},
+            "private_faces": self.judge.private_faces(),
+            "evaluators": {
+                name: self.plan.evaluator(plan.recogniser, name, "classifier")
+                for name, plan in self.plan.victims.items()
+            }
+            | {name: self.plan.evaluator(name, name, "embedding") for name in self.design.recover},
         }
         card.threat_model = [
             "The attacker wants to see people whom a recogniser knows: it has the access that each attack names, "
@@ -296,6 +333,6 @@ class _Study:
         ]
         if same:
             self.run.note(
-                "Private and public faces come from one generator: what is recovered is an upper bound on what an "
-                "attacker without that generator would get."
+                "The private faces are drawn by a generator that attackers may paint with: what is recovered is an "
+                "upper bound on what an attacker without that generator would get."
             )

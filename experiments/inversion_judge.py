@@ -14,7 +14,8 @@ from torch import Tensor
 from experiments.inversion_plan import Attack
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.data.detection import YuNet
-from facesec_bench.interfaces import FRTarget
+from facesec_bench.errors import TargetError
+from facesec_bench.interfaces import CHIP_SIZE, FRTarget
 from facesec_bench.protocols import inversion
 from facesec_bench.protocols.crafting import as_kept
 from facesec_bench.protocols.embedding import embed_all
@@ -79,13 +80,18 @@ class Judge:
         began = time.perf_counter()
         chips = attack(people.to(self.device), access, self.public.to(self.device), rng)
         seconds = time.perf_counter() - began
-        kept = as_kept(chips.detach().cpu())
+        kept = as_kept(_checked(chips.detach().float().cpu(), len(people), method))
         outcome = Outcome()
         meter = access.meter
         for measure, total in (("queries", meter.queries), ("gradients", meter.gradients), ("seconds", seconds)):
             outcome.whole_set(measure, method, victim.name, Score(total / len(people), NAN, NAN, len(people)))
         self._seen(method, victim, kept, people, outcome)
         return outcome
+
+    def private_faces(self) -> float:
+        """The share of the private photos themselves that pass for faces."""
+        photos = torch.cat([self.private.taught.images, self.private.held.images])
+        return float(np.mean(inversion.plausible(photos, self._confidences, self.plausible)[1]))
 
     def _seen(self, method: str, victim: Attacked, kept: Tensor, people: Tensor, outcome: Outcome) -> None:
         judge = self.encoders[victim.evaluator]
@@ -138,6 +144,17 @@ class Judge:
                 name = self.private.names[person]
                 strips.append(Strip(f"inversion:{victim}", name, f"recovered from {victim}", tuple(shots)))
         return strips
+
+
+def _checked(chips: Tensor, wanted: int, method: str) -> Tensor:
+    """The pictures, or a TargetError if they are none: nothing is scored in their place."""
+    shape = (wanted, 3, CHIP_SIZE, CHIP_SIZE)
+    if chips.shape != shape or not torch.isfinite(chips).all() or chips.min() < 0 or chips.max() > 1:
+        raise TargetError(
+            f"{method}: found pictures {tuple(chips.shape)}, wanted {shape}, finite, in [0, 1]. The attack is at "
+            "fault; nothing was scored."
+        )
+    return chips
 
 
 def _shot(folder: Path, victim: str, method: str, person: int, image: Tensor, legend: str) -> Shot:

@@ -19,8 +19,8 @@ Hardening = Callable[[ClosedSet, Faces, Schooling, torch.Generator], ClosedSet]
 """(untaught network, photos of its people, how, rng) -> a taught one: the config group `hardening`."""
 Answer = Callable[[Tensor], Tensor]
 """(B, K) logits -> (B, K) logits as they leave the system: the config group `answer`."""
-EmbeddingDefence = Callable[[FRTarget], FRTarget]
-"""A recogniser -> a defended one with another name: the config group `embedding_defence`."""
+EmbeddingDefence = Callable[[FRTarget, Tensor, torch.Generator], FRTarget]
+"""(recogniser, photos of other people, rng) -> a defended one with another name: the group `embedding_defence`."""
 
 
 class Attack(Protocol):
@@ -37,6 +37,12 @@ class Attack(Protocol):
     def __call__(self, people: Tensor, victim: Any, public: Tensor, rng: torch.Generator) -> Tensor:
         """(B,) people and (N, 3, 224, 224) photos of others -> (B, 3, 224, 224) recoveries in [0, 1]."""
         ...
+
+
+def uses(attack: Attack) -> tuple[str, ...]:
+    """Names of the targets, beside the victim, that its pictures are fitted to; an attack without the attribute has
+    none."""
+    return tuple(getattr(attack, "uses", ()))
 
 
 def level(attack: Attack, asks: str) -> str:
@@ -86,6 +92,8 @@ class Design:
                 f"Found samples {self.samples}, examples {self.examples} and plausible {self.plausible} in "
                 "study.design, wanted 1 or more, 0 or more, and a confidence in [0, 1]."
             )
+        if self.most is not None and self.most < 1:
+            raise ConfigError(f"Found study.design.most {self.most}, wanted 1 query or more, or null for no end.")
         if not (0 <= self.least_victim <= 1 and 0 <= self.least_evaluator <= 1):
             raise ConfigError("Found a least accuracy in study.design outside [0, 1].")
 
@@ -129,25 +137,58 @@ class Plan:
             unknown = [name for name in names if name not in among]
             if unknown:
                 raise ConfigError(f"Found {unknown} in study.design.{what}, wanted names among: {list(among)}.")
+        self._check_used()
         clash = set(self.victims) & set(targets)
         if clash:
             raise ConfigError(f"Found {sorted(clash)} both as a victim and as a target, wanted names of their own.")
         for name, plan in self.victims.items():
-            self.evaluator(plan.recogniser, name)
+            self.evaluator(plan.recogniser, name, "classifier")
         for name in design.recover:
-            self.evaluator(name, name)
+            self.evaluator(name, name, "embedding")
 
-    def evaluator(self, attacked: str | None, victim: str) -> str:
-        """Who judges what was recovered from `victim`, which uses the recogniser `attacked`.
+    def _check_used(self) -> None:
+        """Refuse what would silently do nothing."""
+        design = self.design
+        pairs = {
+            "hardening": (self.hardening, "harden", design.harden),
+            "answer": (self.answers, "filter", design.filter),
+            "embedding_defence": (self.embedding_defences, "recover", design.recover),
+        }
+        for group, (chosen, key, names) in pairs.items():
+            if chosen and not names:
+                raise ConfigError(
+                    f"Found {group}={list(chosen)} and nothing that it defends, wanted names in study.design.{key}."
+                )
+            if names and not chosen and key != "recover":
+                raise ConfigError(f"Found study.design.{key}={list(names)} and no {group}, wanted {group}=[...].")
+        for asks, of, remedy in (
+            ("classifier", self.victims, "an inversion of classifiers, or victim=[]"),
+            ("embedding", design.recover, "an inversion of embeddings, or study.design.recover=[]"),
+        ):
+            if of and not self.of(asks):
+                raise ConfigError(f"Found {list(of)} to attack and no attack that asks {asks}s, wanted {remedy}.")
+        lost = set(design.hardened_by or ()) - set(self.of("classifier"))
+        if lost:
+            raise ConfigError(
+                f"Found {sorted(lost)} in study.design.hardened_by, wanted attacks on classifiers: "
+                f"{list(self.of('classifier'))}."
+            )
+
+    def evaluator(self, attacked: str | None, victim: str, kind: str) -> str:
+        """Who judges what was recovered from `victim`, a "classifier" that uses the recogniser `attacked`, or that
+        one's "embedding".
 
         Raises:
-            ConfigError: every evaluator is what is attacked.
+            ConfigError: every evaluator is what is attacked, or what an attack on victims fits its pictures to.
         """
-        found = next((name for name in self.design.evaluators if name != attacked), None)
+        known = {name for attack in self.of(kind).values() for name in uses(attack)}
+        barred = {attacked, *known}
+        found = next((name for name in self.design.evaluators if name not in barred), None)
         if found is None:
+            fitted = f" (or what an attack's students are made of: {sorted(known)})" if barred - {attacked} else ""
             raise ConfigError(
                 f"Found no evaluator for {victim} in study.design.evaluators: {list(self.design.evaluators)}; wanted a "
-                f"target other than {attacked}, which is attacked and cannot judge."
+                f"target other than {attacked}, which is attacked and cannot judge{fitted}."
             )
         return found
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from facesec_bench import trained
+from facesec_bench import closed_set_training, trained, training
 from facesec_bench.closed_set_training import Schooling, teach, teach_head
 from facesec_bench.errors import ConfigError
 from facesec_bench.interfaces import Faces, FRTarget
@@ -115,7 +115,8 @@ class SmallPlan:
             "seed": seed,
             "schooling": asdict(how),
             "photos": photos_digest(public),
-            "code": trained.code_digest(closed_set.SmallTrunk, teach),
+            "code": trained.code_digest(closed_set, closed_set_training, training),
+            "torch": torch.__version__,
         }
         known = trained.load("small_trunk", recipe)
         if known is None:

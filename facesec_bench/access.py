@@ -116,7 +116,8 @@ class ClassifierAccess:
         _check(level, CLASSIFIER_LEVELS, most)
         self.name, self.classes, self.level, self.meter = victim.name, victim.classes, level, Meter(most=most)
         self.digest = victim.digest
-        self._victim, self._answer = victim, answer or (lambda logits: logits)
+        # Who has the weights asks the network itself.
+        self._victim, self._answer = victim, (lambda logits: logits) if level == "white" or answer is None else answer
 
     def inside(self, chips: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, 224, 224) -> (B, F) what the last layer takes, and (B, K) logits; differentiable. White box only.

@@ -142,7 +142,7 @@ def _schooled(
     def batches(step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, float]:
         rows = torch.randint(len(chips), (how.batch,), generator=rng, device=rng.device).cpu()
         flip = torch.rand(how.batch, generator=rng, device=rng.device).cpu() < 0.5
-        some = torch.where(flip[:, None, None, None], chips[rows].flip(-1), chips[rows])
+        some = torch.where(flip[:, None, None, None].to(chips.device), chips[rows].flip(-1), chips[rows])
         return some.to(device), answers[rows].to(device), step / how.steps
 
     return fit(

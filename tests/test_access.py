@@ -70,10 +70,17 @@ def test_a_budget_ends_and_what_exceeds_it_is_not_counted():
 
 
 def test_a_filter_on_answers_is_before_the_black_boxes_and_not_in_the_white_one():
-    access = ClassifierAccess(Small(), "white", answer=lambda logits: torch.zeros_like(logits))
-    images = chips(2)
-    assert torch.allclose(access.probabilities(images), torch.full((2, 3), 1 / 3))
-    assert torch.equal(access.logits(images), 10 * images.mean((2, 3)))
+    def nothing(logits):
+        return torch.zeros_like(logits)
+
+    images, logits = chips(2), 10 * chips(2).mean((2, 3))
+    asked = ClassifierAccess(Small(), "soft_label", answer=nothing)
+    assert torch.allclose(asked.probabilities(images), torch.full((2, 3), 1 / 3))
+    assert asked.labels(images).tolist() == [0, 0]
+    access = ClassifierAccess(Small(), "white", answer=nothing)
+    assert torch.equal(access.logits(images), logits)
+    assert torch.allclose(access.probabilities(images), logits.softmax(1))
+    assert torch.equal(access.labels(images), logits.argmax(1))
 
 
 @pytest.mark.parametrize("level", EMBEDDING_LEVELS)

@@ -24,7 +24,7 @@ class Prdc(NamedTuple):
 
 
 def among_best(scores: npt.ArrayLike, wanted: npt.ArrayLike, n: int) -> Bools:
-    """Whether the wanted class is among the `n` highest scores, (B,); a tie counts against it.
+    """Whether the wanted class is among the `n` highest scores, (B,); a tie counts against it, and so does NaN.
 
     Args:
         scores: (B, K).
@@ -37,7 +37,7 @@ def among_best(scores: npt.ArrayLike, wanted: npt.ArrayLike, n: int) -> Bools:
     if table.ndim != 2 or column.shape != table.shape[:1] or not 1 <= n <= table.shape[1]:
         raise ValueError(f"Found scores {table.shape}, wanted {column.shape} and n={n}; wanted (B, K), (B,), n <= K.")
     own = table[np.arange(len(table)), column]
-    return np.asarray((table >= own[:, None]).sum(axis=1) <= n)
+    return np.asarray((table < own[:, None]).sum(axis=1) >= table.shape[1] - n)
 
 
 def nearest_squared_distance(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.nn import functional
 from facesec_bench.errors import ConfigError, TargetError
 from facesec_bench.interfaces import CHIP_LANDMARKS, FRTarget
 from facesec_bench.seeds import generator
-from facesec_bench.targets.identity import state_digest
+from facesec_bench.targets.identity import state_digest, target_digest
 from facesec_bench.targets.template import Template, check_range
 
 
@@ -200,8 +201,8 @@ class ClosedSet(nn.Module):
 
     @property
     def digest(self) -> str:
-        """sha256 of the weights as they are now."""
-        return state_digest(self)
+        """sha256 of the weights as they are now, and of what else decides an answer."""
+        return target_digest(state_digest(self), {"scale": self.scale, **_settings(self.trunk)}, [__name__])
 
     def hidden(self, chips: Tensor) -> Sequence[Tensor]:
         """(B, 3, 224, 224) in [0, 1] -> what the stages give, the last one being `features`."""
@@ -219,3 +220,12 @@ class ClosedSet(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         """(B, 3, 224, 224) -> (B, K) logits."""
         return self.head(self.features(chips))
+
+
+def _settings(trunk: Trunk) -> dict[str, Any]:
+    """What decides a trunk's features beside its weights."""
+    if isinstance(trunk, BottleneckTrunk):
+        return {"noisy": trunk.noisy, "seed": trunk.seed, "inner": _settings(trunk.trunk)}
+    if isinstance(trunk, RecogniserTrunk):
+        return {"target": str(getattr(trunk.target, "digest", ""))}
+    return {}

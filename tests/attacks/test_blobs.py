@@ -7,6 +7,7 @@ import torch
 
 from attacks.blobs import SIDE, Blobs
 from attacks.greedy import GreedyRule
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
 from facesec_bench.interfaces import CHIP_SIZE
@@ -72,7 +73,7 @@ def test_blobs_shrink_as_the_picture_grows_alike():
 def test_the_rule_takes_the_best_proposal_even_where_it_is_worse():
     asked = []
 
-    def ask(few, rows):
+    def ask(few, rows, view):
         asked.append(len(few))
         return -few[:, 0].abs()
 
@@ -81,17 +82,38 @@ def test_the_rule_takes_the_best_proposal_even_where_it_is_worse():
     assert params.tolist() == [[6.0], [-1.0]] and rule.score.tolist() == [-6.0, -1.0] and asked == [3, 1]
 
 
-def test_the_rule_stays_where_nothing_is_better_if_asked_to():
-    rule = GreedyRule(
-        lambda p, s, rng: torch.stack([p + 1, p + 2], 1),
-        lambda few, _: -few[:, 0].abs(),
-        generator(0),
-        never_worse=True,
-    )
-    first = rule.step(torch.tensor([[5.0], [-3.0]]), None)
-    assert first.tolist() == [[6.0], [-1.0]], "nothing is known of the beginning"
-    second = rule.step(first, None)
-    assert second.tolist() == [[6.0], [0.0]] and rule.score.tolist() == [-6.0, 0.0]
+def test_all_proposals_of_a_step_are_asked_about_under_one_view_and_the_next_step_s_under_another():
+    views = []
+
+    def ask(few, rows, view):
+        views.append(view)
+        return -few[:, 0].abs()
+
+    rule = GreedyRule(lambda p, s, rng: torch.stack([p + 1, p + 2], 1), ask, generator(0), at_once=3)
+    rule.step(rule.step(torch.zeros(2, 1), None), None)
+    assert views[0] == views[1] != views[2] == views[3]
+
+
+def test_what_was_known_of_the_beginning_decides_the_first_proposals():
+    known = []
+
+    def propose(params, score, rng):
+        known.append(score.tolist())
+        return torch.stack([params + 1, params + 2], 1)
+
+    rule = GreedyRule(propose, lambda few, rows, view: few[:, 0], generator(0), known=torch.tensor([0.3]))
+    for _ in range(2):
+        rule.reset()
+        for _ in range(2):
+            rule.step(torch.zeros(1, 1), None)
+    assert [row[0] for row in known] == pytest.approx([0.3, 2.0, 0.3, 2.0])
+
+
+def test_views_change_what_is_painted_and_cost_no_query():
+    access, plain = victim(), victim()
+    seen = replace(SHORT, jitter=Jitter(shift=0.1, scale=0.1))(PEOPLE, access, NO_PUBLIC, generator(0, "blobs"))
+    chips = SHORT(PEOPLE, plain, NO_PUBLIC, generator(0, "blobs"))
+    assert access.meter.queries == plain.meter.queries and not torch.equal(seen, chips)
 
 
 def test_the_same_seed_gives_the_same_picture():

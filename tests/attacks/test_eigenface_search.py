@@ -7,6 +7,7 @@ from torch.nn import functional
 from attacks.eigenface_search import EigenfaceSearch
 from attacks.greedy import climb
 from attacks.inversion_priors import EigenfacePrior, Eigenfaces
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
 from facesec_bench.seeds import generator
@@ -93,7 +94,9 @@ def test_of_the_starts_each_person_goes_on_with_the_most_alike():
         return params[:, None] + torch.randn(len(params), 3, 1, generator=rng)
 
     begin = torch.tensor([[0.0], [100.0]])
-    found = climb(begin, PEOPLE, Listener(), Line, propose, generator(0), steps=0, starts=4, start_steps=1)
+    found = climb(
+        begin, PEOPLE, Listener(), Line, propose, generator(0), steps=0, starts=4, start_steps=1, jitter=Jitter()
+    )
     values, people = torch.cat([v for v, _ in asked]), torch.cat([p for _, p in asked])
     assert found[:, 0].tolist() == [values[people == person].max() for person in PEOPLE]
     assert len(values) == 2 * 4 * 3

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from attacks.evolution import Evolution, EvolutionRule
+from attacks.inversion_choice import best_of_pool_scored
 from facesec_bench.access import EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
 from facesec_bench.seeds import generator
@@ -53,6 +54,17 @@ def run(attack: Evolution, seed: int = 0, people=PEOPLE, **changes):
 
 
 SHORT = Evolution(Box(), queries=500, pool=20, population=10)
+
+
+def test_nobody_ends_worse_than_the_best_of_the_pool():
+    """A first population may be worse throughout; what was asked about before it is not forgotten."""
+    short = Evolution(Box(), queries=30, pool=20, population=10, spread=3.0)
+    for seed in range(20):
+        _, alike, _ = run(short, seed)
+        box, people = Box(), PEOPLE
+        best, scores = best_of_pool_scored(box, box.draw(20, generator(seed, "attack")), victim(), people)
+        assert torch.allclose(victim().similarity(box.render(best), people), scores)
+        assert (alike >= scores - 1e-6).all()
 
 
 def test_the_rule_finds_the_minimum_of_a_quadratic():

@@ -197,8 +197,8 @@ def test_other_photos_settings_or_answers_are_other_weights_and_prices_are_not()
     assert one != GeneralGan(Plain(), tune=False, width=4, how=SHORT).bind(access(), PUBLIC, generator(0)).digest
     dear = GeneralGan(Plain(), tune=True, width=4, how=SHORT, realism=7, box=2)
     assert one == dear.bind(access(), PUBLIC, generator(0)).digest
-    defended = access(answer=lambda logits: 0.5 * logits)
-    assert specific.bind(access(), PUBLIC, generator(0)).digest != specific.bind(defended, PUBLIC, generator(0)).digest
+    defended, plain = (access(level="soft_label", answer=answer) for answer in (lambda logits: 0.5 * logits, None))
+    assert specific.bind(plain, PUBLIC, generator(0)).digest != specific.bind(defended, PUBLIC, generator(0)).digest
 
 
 def test_the_given_generator_keeps_its_bits():

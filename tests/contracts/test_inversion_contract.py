@@ -121,8 +121,7 @@ def test_recoveries_are_chips_the_seed_decides_them_and_the_victim_keeps_its_bit
         again, _ = accesses(attack)[asked]
         assert torch.equal(run(attack, again), chips)
         assert (again.meter.queries, again.meter.gradients) == (access.meter.queries, access.meter.gradients)
-        if access.level != "white":
-            assert access.meter.gradients == 0
+        assert (access.meter.gradients > 0) == (access.level == "white"), "told white and asks gradients"
 
 
 @pytest.mark.assets
@@ -133,8 +132,8 @@ def test_no_more_is_asked_than_the_level_that_is_told(path):
     for asked in accesses(attack):
         known = CLASSIFIER_LEVELS if asked == "classifier" else EMBEDDING_LEVELS
         told = known.index(level(attack, asked))
-        if told + 1 == len(known):
-            continue
+        if told + 1 == len(known) or known[told] == "white":
+            continue  # of a white box the gradients are counted above
         access, _ = accesses(attack, known[told + 1], asked)[asked]
         with pytest.raises(AccessError):
             run(attack, access)

@@ -52,10 +52,12 @@ class Fixed(nn.Module):
 def test_an_access_answers_through_its_filter_and_a_white_box_passes_by():
     chips = torch.zeros(8, 3, 4, 4)
     for keep in (Rounded(1), Noisy(1.0), LabelOnly()):
+        asked = ClassifierAccess(Fixed(), "soft_label", answer=keep)
+        assert torch.equal(asked.probabilities(chips), keep(LOGITS).softmax(1))
+        assert asked.probabilities(chips).isfinite().all()
         victim = ClassifierAccess(Fixed(), "white", answer=keep)
-        assert torch.equal(victim.probabilities(chips), keep(LOGITS).softmax(1))
-        assert victim.probabilities(chips).isfinite().all()
         assert torch.equal(victim.logits(chips), LOGITS)
+        assert torch.equal(victim.probabilities(chips), LOGITS.softmax(1))
 
 
 def test_settings_out_of_range_are_refused():

@@ -11,6 +11,8 @@ from defenses.bido import BiDo, gaussian, spread
 from facesec_bench.closed_set_training import Schooling, cross_entropy, right
 from facesec_bench.errors import ConfigError
 from facesec_bench.seeds import generator
+from facesec_bench.targets.closed_set import ClosedSet, RecogniserTrunk
+from facesec_bench.targets.toy import ToyTarget
 
 RNG = generator(0, "bido")
 X, Z = torch.randn(9, 4, generator=RNG).double(), torch.randn(9, 3, generator=RNG).double()
@@ -89,3 +91,9 @@ def test_settings_out_of_range_are_refused():
     for wrong in ({"a1": -1.0}, {"a2": -1.0}, {"sigma": 0.0}):
         with pytest.raises(ConfigError, match="wanted"):
             BiDo(**wrong)
+
+
+def test_a_frozen_recogniser_is_refused_as_no_feature_of_it_would_change():
+    frozen = ClosedSet("frozen", RecogniserTrunk(ToyTarget()), 3, scale=16.0)
+    with pytest.raises(ConfigError, match="frozen trunk in frozen"):
+        BiDo()(frozen, colours(4, 0), Schooling(steps=1, batch=4), generator(0))

@@ -49,7 +49,7 @@ def test_the_objective_is_the_cross_entropy_where_nothing_is_noisy_plus_beta_nat
 def test_noise_at_test_time_is_asked_for_and_changes_the_answer():
     faces = colours(1)
     quiet, noisy = (Mid(noisy=n)(small(), faces, HOW, generator(0, "mid")) for n in (False, True))
-    assert quiet.digest == noisy.digest and not torch.equal(quiet(faces.images), noisy(faces.images))
+    assert quiet.digest != noisy.digest and not torch.equal(quiet(faces.images), noisy(faces.images))
     assert torch.equal(noisy(faces.images), noisy(faces.images))
 
 

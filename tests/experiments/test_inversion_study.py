@@ -10,7 +10,7 @@ from attacks.inversion_baselines import BestOfRandom, MeanFace, RandomLatent
 from attacks.inversion_priors import PixelPrior
 from conftest import made_up_faces
 from experiments.inversion import inversion
-from experiments.inversion_plan import Design
+from experiments.inversion_plan import Design, Plan
 from experiments.inversion_victims import HeadPlan, SmallPlan
 from facesec_bench.closed_set_training import Schooling, teach
 from facesec_bench.data import Dataset, Drawn
@@ -74,7 +74,7 @@ class Blunt:
         return network
 
 
-def blunted(target):
+def blunted(target, public, rng):
     return target
 
 
@@ -208,6 +208,57 @@ def test_a_victim_that_knows_nobody_is_refused_before_any_attack(tmp_path):
         noise = dataset()
         faces = replace(noise.faces, images=torch.rand(noise.faces.images.shape))
         study(tmp_path, {"least_evaluator": 0.9}, data=replace(noise, faces=faces, digest="noise"))
+
+
+def test_a_victim_that_fails_does_not_cost_the_others(tmp_path):
+    weak = SmallPlan(width=4, pretraining=None, schooling=Schooling(steps=1, batch=2))
+    outcome, run = study(tmp_path, {"least_victim": 0.5}, victims={"weak": weak, "head": HEAD})
+    assert "top1/thief/head" in outcome.scores and "top1/thief/weak" not in outcome.scores
+    assert any("the victim weak right on" in failure for failure in run.card.failures)
+
+
+class Nothing(Thief):
+    def __call__(self, people, victim, public, rng):
+        return super().__call__(people, victim, public, rng) * float("nan")
+
+
+def test_pictures_that_are_none_are_not_scored(tmp_path):
+    photos = photo_of_each(dataset())
+    outcome, run = study(tmp_path, attacks={"nan": Nothing(photos), "thief": Thief(photos)})
+    assert "top1/nan/head" not in outcome.scores and "top1/thief/head" in outcome.scores
+    assert "nothing was scored" in run.card.failures[0]
+
+
+class Fitted(Thief):
+    """Its students are made of b."""
+
+    uses = ("b",)
+
+
+def test_who_pictures_were_fitted_to_is_no_judge(tmp_path):
+    photos = photo_of_each(dataset())
+    with pytest.raises(ConfigError, match="students are made of"):
+        study(tmp_path, attacks={"fitted": Fitted(photos)})
+    plan = Plan(Design(evaluators=("b", "c")), {"fitted": Fitted(photos)}, {"head": HEAD})
+    assert [plan.evaluator("a", name, "classifier") for name in ("head", "head_bido")] == ["c", "c"]
+    assert plan.evaluator("a", "a", "embedding") == "b", "it was not fitted to in an attack on embeddings"
+    _, run = study(tmp_path, {"evaluators": ["b"]}, victims={"head": HEAD})
+    assert run.card.data["inversion"]["evaluators"] == {"head": "b"} and run.card.methods["thief"]["uses"] == []
+
+
+def test_what_would_silently_do_nothing_is_refused(tmp_path):
+    photos = photo_of_each(dataset())
+    for changes, words in (
+        ({"hardening": {"blunt": Blunt()}}, "study.design.harden"),
+        ({"answer": {"rounded": lambda logits: logits}}, "study.design.filter"),
+        ({"embedding_defence": {"blunted": blunted}}, "study.design.recover"),
+        ({"design": {"harden": ["head"]}}, "no hardening"),
+        ({"design": {"recover": ["a"]}, "attacks": {"thief": Thief(photos)}}, "no attack that asks embeddings"),
+        ({"attacks": {"eye": EmbeddingThief(photos)}}, "no attack that asks classifiers"),
+        ({"design": {"most": -1}}, "study.design.most"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            study(tmp_path, changes.pop("design", None), **changes)
 
 
 def test_wrong_designs_are_refused(tmp_path):

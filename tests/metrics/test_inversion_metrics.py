@@ -13,6 +13,7 @@ def test_a_class_is_among_the_best_n_and_a_tie_counts_against_it():
     assert among_best(scores, [0, 2, 0], 1).tolist() == [True, False, False]
     assert among_best(scores, [0, 2, 0], 2).tolist() == [True, True, True]
     assert among_best(np.zeros((2, 4)), [0, 3], 3).tolist() == [False, False], "equal scores know nothing"
+    assert among_best([[np.nan, 0.1, 0.2]] * 2, [0, 2], 1).tolist() == [False, False], "what is unknown is no hit"
     for n in (0, 4):
         with pytest.raises(ValueError, match="n <= K"):
             among_best(scores, [0, 0, 0], n)

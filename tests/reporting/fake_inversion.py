@@ -40,18 +40,22 @@ def write_inversion(root: Path, name: str = "run", **options: Any) -> Path:
     """Write a finished inversion run and return its folder.
 
     Options: scores (added; None drops a key), attacks and victims (as ATTACKS, VICTIMS), defended (name -> what the
-    card says), failures, one_generator, pictures (False for none), and fields of the card.
+    card says), failures, uses (method -> recognisers it is fitted to), one_generator, pictures
+    (False for none), and fields of the card.
     """
     added, attacks = options.pop("scores", {}), options.pop("attacks", ATTACKS)
     victims, defended = options.pop("victims", VICTIMS), options.pop("defended", _DEFENDED)
     templates, pictures = options.pop("templates", TEMPLATES), options.pop("pictures", True)
     one, failed = options.pop("one_generator", False), options.pop("failures", [])
+    uses = options.pop("uses", {})
     folder = write_run(root, name, target_names=("sface", "dlib_resnet", "mobilefacenet"), examples=0, **options)
     card, scores = RunCard.read(folder), read_scores(folder / "scores.json")
     scores = {k: s for k, s in scores.items() if "/clean/" in k and not k.startswith("base_")}
     recover = ["dlib_resnet"] if templates else []
     card.experiment, card.config, card.failures = "inversion", {"hardening": {"bido": {}, "dp_sgd": {}}}, list(failed)
     card.methods = {m: {"title": m.upper(), "source": "A paper", "config": {}} for m in (*attacks, *templates)}
+    for method, names in uses.items():
+        card.methods[method]["uses"] = names
     card.methods |= {v: {"title": v, "source": "", "config": {"recogniser": r}} for v, r in victims.items()}
     card.data |= {"inversion": _about(victims, recover, one), "defended": defended}
     for target in ("sface", "dlib_resnet", "mobilefacenet"):

@@ -184,6 +184,15 @@ def test_the_attacked_encoder_and_the_unseen_ones_stand_apart(files: ReportFiles
     assert float(own[1]["Cosine to the person"]) == scores["cosine/template_inversion/dlib_resnet"].value
 
 
+def test_a_recogniser_that_an_attack_s_students_are_made_of_is_not_called_unseen(tmp_path: Path) -> None:
+    run = write_inversion(tmp_path, uses={"gmi": ["dlib_resnet"]})
+    files = build([run], tmp_path / "report", "A fixture")
+    place = "from sface_head, shown to dlib_resnet"
+    of = {which: {r["Attack"].split(" ")[0] for r in _rows(files, f"inversion-accepted-classifiers-{which}")
+                  if r["group"] == place} for which in ("unseen", "attacked")}  # fmt: skip
+    assert "gmi" in of["attacked"] and "gmi" not in of["unseen"] and "ppa" in of["unseen"]
+
+
 def test_a_defended_recogniser_judges_only_what_was_recovered_from_itself(tmp_path: Path) -> None:
     extra = {"cosine/ppa@sface_head/dlib_resnet_rotated": rate(0.3),
              "cosine/blobs@dlib_resnet/dlib_resnet_rotated": rate(0.3)}  # fmt: skip

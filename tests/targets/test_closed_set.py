@@ -80,3 +80,15 @@ def test_the_last_layer_gives_scaled_cosines_or_a_linear_map():
     assert torch.allclose(cosine.head(features), wanted, atol=1e-5)
     assert torch.allclose(linear.head(features), features @ linear.last.weight.T + linear.last.bias, atol=1e-5)
     assert not hasattr(cosine, "epsilon"), "nobody promised privacy"
+
+
+def test_the_digest_tells_apart_all_that_answers_otherwise():
+    toy = ToyTarget()
+    made = [
+        ClosedSet("a", RecogniserTrunk(toy), 3, 16.0),
+        ClosedSet("a", RecogniserTrunk(toy), 3, 64.0),
+        ClosedSet("a", BottleneckTrunk(RecogniserTrunk(toy), 5), 3),
+        ClosedSet("a", BottleneckTrunk(RecogniserTrunk(toy), 5, noisy=True), 3),
+    ]
+    assert len({network.digest for network in made}) == len(made)
+    assert made[0].digest == ClosedSet("b", RecogniserTrunk(toy), 3, 16.0).digest, "a name is no answer"

@@ -19,8 +19,8 @@ CAUTION = (
     "give, and a judge that does not know them cannot tell."
 )
 UPPER_BOUND = (
-    "The private and the public faces come from one generator, so the attacker's picture of a face fits the private "
-    "ones better than it would elsewhere: read these rates as an upper bound."
+    "The private faces are drawn by a generator that attackers may paint with, so their picture of a face fits the "
+    "private ones better than it would elsewhere: read these rates as an upper bound."
 )
 _KINDS = {True: "verifier: templates of its embeddings", False: "classifier"}
 
@@ -53,13 +53,16 @@ def _said(group: Group) -> list[str]:
         f"held back. Each attack gives {about['samples']} picture{'s' if about['samples'] != 1 else ''} of everybody."
     )
     public = f"The attackers' public photos: {about['public_photos']} ({about['public']})."
-    apart = "The private and the public photos do not come from one generator."
+    apart = "The private photos were not drawn by a generator."
     counted = (
         f"Top-1 is the {about['aggregation']}; some papers count a person whose best of several restarts is right, "
-        f"which is more. A guess is right in {numerals.percent(1 / people)} (1/{people})."
+        f"which is more. A guess is right in {numerals.percent(1 / people)} (1/{people}), and among the first five in "
+        f"{numerals.percent(min(1.0, 5 / people))}."
     )
-    faces = f"A recovery passes for a face where the detector is at least {about['plausible']:g} sure of one."
-    return [private, public, UPPER_BOUND if about.get("one_generator") else apart, counted, faces]
+    faces = f"A recovery passes for a face where the detector is at least {about['plausible']:g} sure of one"
+    if "private_faces" in about:
+        faces += f", as {numerals.percent(float(about['private_faces']))} of the private photos do"
+    return [private, public, UPPER_BOUND if about.get("one_generator") else apart, counted, f"{faces}."]
 
 
 def _table(study: Study, groups: list[Group]) -> Table | None:

@@ -21,7 +21,8 @@ _NOTE = (
     "(Mai et al., TPAMI 2019). "
 )
 _SEEN = (
-    "A recogniser that was attacked, or that the victim uses, says whether its door opens, not whom a picture shows."
+    "A recogniser that was attacked, that the victim uses or that an attack's students are made of, says whether its "
+    "door opens, not whom a picture shows."
 )
 _UNSEEN = "These recognisers were not attacked: what they accept carries over."
 
@@ -69,13 +70,13 @@ def _table(
 def _rows(study: Study, own: list[Attempt], of: int, attacked: bool, shown: list[str]) -> list[Row]:
     """Rows of one victim and setting, under a head for each encoder."""
     rows: list[Row] = []
-    encoders = dict.fromkeys(name for x in own for name in x.victim.encoders(attacked))
+    encoders = dict.fromkeys(name for x in own for name in x.encoders(attacked))
     for encoder in encoders:
         made = [
             Row((x.opening(), x.cell("cosine", COSINE, encoder), *(x.cell(m, label(m), encoder) for m in shown)),
                 x.row_kind)
             for x in own
-            if x.score("cosine", encoder) is not None
+            if encoder in x.encoders(attacked) and x.score("cosine", encoder) is not None
         ]  # fmt: skip
         judge = " (the judge)" if encoder == own[0].victim.evaluator else ""
         text = f"from {named(own[0].victim.name, study)}, shown to {named(encoder, study)}{judge}"

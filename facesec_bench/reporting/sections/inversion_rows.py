@@ -108,6 +108,15 @@ class Attempt(NamedTuple):
         """Its name in print."""
         return f"{self.name} (control)" if self.is_control else self.name
 
+    def encoders(self, attacked: bool) -> list[str]:
+        """Of the victim's encoders those that its pictures were fitted to, or the others: an attack's students are
+        made of recognisers too."""
+        asked = (self.victim.group.card.methods.get(self.name) or {}).get("uses") or ()
+        others = self.victim.encoders(False)
+        if not attacked:
+            return [name for name in others if name not in asked]
+        return [*self.victim.encoders(True), *(name for name in others if name in asked)]
+
     @property
     def failure(self) -> str:
         """Why it could not run, from the card; empty if it could."""
