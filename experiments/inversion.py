@@ -65,7 +65,7 @@ def inversion(
     """
     plan = Plan(design, inversion or {}, victim or {}, hardening or {}, answer or {}, embedding_defence or {})
     plan.check(targets)
-    others = other_people(public(), dataset)
+    others = other_people(public(), dataset, setting="study.public")
     study = _Study(run, dataset, targets, plan, others, detector, store, device, batch_size)
     return study()
 
@@ -88,7 +88,15 @@ class _Study:
         self.run, self.targets, self.plan, self.public = run, dict(targets), plan, public
         self.dataset, self.store, self.device, self.batch_size = dataset, store, device, batch_size
         self.design, self.outcome = plan.design, Outcome()
-        self.private = protocol.divide(dataset.faces, people=self.design.people, held=self.design.held, seed=run.seed)
+        self.private = protocol.divide(
+            dataset.faces,
+            people=self.design.people,
+            held=self.design.held,
+            seed=run.seed,
+            kept=dataset.held,
+        )
+        if self.private.shortfall:
+            run.note(self.private.shortfall)
         self.encoders: dict[str, Encoder] = {}
         self.judge = Judge(
             self.private,

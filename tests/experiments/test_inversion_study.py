@@ -284,6 +284,15 @@ def test_public_photos_of_private_people_are_refused_and_one_generator_is_told(t
     assert run.card.data["inversion"]["one_generator"] and "upper bound" in run.card.notes[-1]
 
 
+def test_photos_that_the_data_set_keeps_back_are_held_and_who_has_none_is_told(tmp_path):
+    data = dataset()
+    last = [key for key, i in zip(data.faces.keys, data.faces.identities.tolist(), strict=True) if i == 0][-1]
+    others_held = [data.faces.keys[int((data.faces.identities == i).nonzero()[1, 0])] for i in range(1, PEOPLE - 1)]
+    outcome, run = study(tmp_path, data=replace(data, held=frozenset([last, *others_held])))
+    assert {r.key for r in outcome.records if r.measure == "victim_accuracy"} == {last, *others_held}
+    assert run.card.data["inversion"]["held"] == PEOPLE - 1 and "1 person was left out" in run.card.notes[0]
+
+
 def test_strips_show_what_was_recovered_beside_a_private_photo(tmp_path):
     outcome, _ = study(tmp_path, {"examples": 2})
     assert [strip.grid for strip in outcome.strips] == ["inversion:head"] * 2
