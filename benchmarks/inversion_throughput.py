@@ -20,6 +20,7 @@ import hydra
 import torch
 
 from attacks.inversion import Inversion
+from experiments.arithmetic import settle
 from experiments.inversion_victims import HeadPlan
 from facesec_bench.access import ClassifierAccess
 from facesec_bench.data import Dataset
@@ -39,8 +40,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=300, help="of the published loop")
     parser.add_argument("--stop", type=float, default=0.95, help="probability at which ours lets a picture go")
     parser.add_argument("--samples", type=int, default=2, help="pictures of each person")
+    parser.add_argument(
+        "--scale", type=float, default=16.0, help="of the victim's cosines; 64 is sure long before others"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    settle()
 
     data = ["data=folder", f"data.root={options.photos}"] if options.photos else ["data=synthetic"]
     line = ["experiment=inversion", *data, f"inversion=[{options.attack}]", "target=[sface,mobilefacenet]"]
@@ -49,7 +54,7 @@ def main() -> None:
     public: Dataset = hydra.utils.instantiate(config.study.public, _convert_="all")()
     targets = {name: hydra.utils.instantiate(part).eval() for name, part in config.targets.items()}
     private = divide(dataset.faces, people=None, held=0.3, seed=options.seed)
-    plan = HeadPlan("sface")
+    plan = HeadPlan("sface", scale=options.scale)
     victim = plan.build("sface_head", targets, private.classes, public.faces, options.seed)
     plan.taught(victim, private.taught, generator(options.seed, "teach"))
     victim = victim.requires_grad_(False).eval()
