@@ -141,10 +141,10 @@ def test_an_error_inside_a_constructor_is_shown_as_itself(facesec, tmp_path):
 
 def test_no_experiment_is_an_error_that_lists_them(facesec):
     result = facesec("run", "seed=3")
-    assert (
-        result.exit_code == 1
-        and "calibrate, cloaking, evasion, evasion_all, quickstart, train_hidden, watermark" in result.stderr
+    known = (
+        "calibrate, cloaking, evasion, evasion_all, inversion, inversion_defences, quickstart, train_hidden, watermark"
     )
+    assert result.exit_code == 1 and known in result.stderr
 
 
 def test_help_and_list_load_no_torch_and_no_mlflow():
@@ -174,6 +174,8 @@ def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
     small = ["data.identities=12", "data.per_identity=5", "size.identities=3", "far=0.1", "fars=[0.1]"]
     small += ["activation.adversarial_watermark.steps=2", "evasion.clip2protect.steps=2"]
+    small += ["inversion.ppa.steps=2", "inversion.ppa.pool=20", "inversion.template_inversion.pool=20"]
+    small += ["inversion.template_inversion.stages.0.steps=2", "study.parts.inversion.public.identities=12"]
     done = subprocess.run(
         [sys.executable, "-m", "experiments.cli", "run", "experiment=quickstart", *small],
         capture_output=True,
@@ -190,6 +192,8 @@ def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     assert scores["tar_watermarked/adversarial_watermark_eps4/sface"]["value"] == 1.0
     assert scores["bit_accuracy/adversarial_watermark_eps4/sface"]["value"] >= 0.95
     cloaks = ("clean", "random_sign", "clip2protect", "mi_di_ti")
+    assert {f"top1/{name}/sface_head" for name in ("random_latent", "best_of_random", "ppa")} <= set(scores)
+    assert scores["queries/template_inversion/sface"]["value"] > 0
     assert {f"dodging_psr/{name}/mean" for name in cloaks} <= set(scores)
     assert {f"interaction/{name}_eps4/sface" for name in ("random_sign", "pgd", "other_message")} <= set(scores)
 
