@@ -334,7 +334,7 @@ class _Study:
             }
             | {name: self.plan.evaluator(name, name, "embedding") for name in self.design.recover},
         }
-        card.threat_model = [
+        card.threat_model += [
             "The attacker wants to see people whom a recogniser knows: it has the access that each attack names, "
             "photos of other people, and no photo of theirs.",
             "A recovery is judged by a recogniser that was not attacked, which knows the private people.",

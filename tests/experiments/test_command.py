@@ -194,6 +194,8 @@ def test_the_quickstart_runs_in_a_process_that_cannot_open_a_socket(tmp_path):
     cloaks = ("clean", "random_sign", "clip2protect", "mi_di_ti")
     assert {f"top1/{name}/sface_head" for name in ("random_latent", "best_of_random", "ppa")} <= set(scores)
     assert scores["queries/template_inversion/sface"]["value"] > 0
+    told = json.loads((Path(folder) / "card.json").read_text())["threat_model"]
+    assert {s.partition(".")[0] for s in told} >= {"Evasion", "Cloaking", "Watermark", "Inversion"}
     assert {f"dodging_psr/{name}/mean" for name in cloaks} <= set(scores)
     assert {f"interaction/{name}_eps4/sface" for name in ("random_sign", "pgd", "other_message")} <= set(scores)
 

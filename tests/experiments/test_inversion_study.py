@@ -98,7 +98,7 @@ HEAD = HeadPlan("a", schooling=Schooling(steps=60, batch=16, learning_rate=0.05)
 def study(folder, design=None, *, attacks=None, victims=None, data=None, public=others, **changes):
     data = data or dataset()
     targets = {name: ToyTarget(i, name) for i, name in enumerate(("a", "b"))}
-    card = RunCard("run", "inversion", "running", 0, {}, "", "", methods={"pgd": {}})
+    card = RunCard("run", "inversion", "running", 0, {}, "", "", methods={"pgd": {}}, threat_model=["Another part's."])
     run = Run(folder, card)
     thief = Thief(photo_of_each(data))
     chosen = Design(
@@ -139,6 +139,8 @@ def test_who_has_the_photos_is_right_and_the_mean_face_by_chance(tmp_path):
     assert 0 < scores["confidence/thief/head"].value <= 1
     assert run.card.data["inversion"]["evaluators"] == {"head": "b"}  # the head sits on a
     assert not run.card.failures and not run.card.data["inversion"]["one_generator"]
+    told = run.card.threat_model
+    assert told[0] == "Another part's." and "no photo of theirs" in told[1], "other parts of a quickstart keep theirs"
 
 
 def test_the_same_seed_gives_the_same_scores(tmp_path):
