@@ -90,7 +90,9 @@ def test_a_louder_mark_is_louder_by_that_factor(chips):
 
 
 def test_the_gradient_is_the_slope_of_the_marked_chip_and_of_the_scores(chips):
-    networks = Networks(8).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # with weights by chance, one in many lies on a kink
+        networks = Networks(8).double()
     x = (chips[:1].double() * 0.5 + 0.25).requires_grad_(True)
     m = torch.tensor([[0.0, 1.0] * 4], dtype=torch.float64)
     way = torch.randn(x.shape, generator=generator(0, "way"), dtype=torch.float64)
