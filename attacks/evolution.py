@@ -13,6 +13,7 @@ from torch import Tensor
 from attacks.greedy import Ask, no_gradient
 from attacks.inversion_choice import best_of_pool_scored
 from attacks.inversion_priors import PointSpace, Prior, PriorMaker, modules_of
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess, EmbeddingLevel
 from facesec_bench.errors import ConfigError
 from facesec_bench.search import GradientAt, borrowed, minimise
@@ -25,17 +26,20 @@ _AT_ONCE = 64
 class EvolutionRule:
     """A `search.Rule`: each row has a population of its own, whose mean and spread follow its most alike members.
 
-    A step asks about one population of every row that has not arrived and gives each row's best picture so far.
+    A step asks about one population of every row that has not arrived and gives each row's best picture so far. Where
+    each population is seen under a view of its own, the best is best by luck of its view: then a step gives the
+    populations' means.
 
     Attributes:
-        ask: how alike; asked about projected parameters only.
+        ask: how alike; asked about projected parameters only, a population under one view.
         spread: standard deviation of the first populations.
         population: members.
         diagonal: learn a variance for each parameter and no covariances (sep-CMA-ES, Ros and Hansen, PPSN 2008).
         pull: weight of the mean square of the parameters, taken from likeness: towards what the prior has most of.
         stop: a row this alike rests and asks no more; None for none.
+        views: whether the views of populations differ.
         known: (B,) score of where each row begins, if that was asked before.
-        score: (B,) of the best so far, -inf before anything was asked.
+        score: (B,) of the best so far, -inf before anything was asked; with views, the last population's mean score.
     """
 
     prior: Prior
@@ -46,6 +50,7 @@ class EvolutionRule:
     diagonal: bool = False
     pull: float = 0.0
     stop: float | None = None
+    views: bool = False
     known: Tensor | None = None
     score: Tensor | None = field(default=None, init=False)
     _strategies: list[Any] = field(default_factory=list, init=False)
@@ -72,15 +77,19 @@ class EvolutionRule:
         for place, i in enumerate(rows):
             self._strategies[i].tell(born[place], (cost - alike)[place].tolist())
             score, which = alike[place].max(0)
-            if score > self.score[i]:
+            if self.views:
+                mean = torch.from_numpy(self._strategies[i].mean).to(params)
+                self.score[i], best[i] = alike[place].mean(), self.prior.project(mean[None])[0]
+            elif score > self.score[i]:
                 self.score[i], best[i] = score, admitted[place, which]
         return best
 
     def _asked(self, members: Tensor, rows: Tensor) -> Tensor:
         """(R, N, P) -> (R, N)."""
         whose = rows.repeat_interleave(members.shape[1])
+        view = int(torch.randint(2**31, (), generator=self.rng, device=self.rng.device)) if self.views else 0
         pairs = zip(members.flatten(0, 1).split(_AT_ONCE), whose.split(_AT_ONCE), strict=True)
-        return torch.cat([self.ask(few, who) for few, who in pairs]).view(members.shape[:2])
+        return torch.cat([self.ask(few, who, view) for few, who in pairs]).view(members.shape[:2])
 
     def _strategy(self, begin: Tensor) -> Any:
         """The library's state, with random numbers of our own: it would seed numpy's for everybody."""
@@ -114,9 +123,12 @@ class Evolution:
     Attributes:
         prior: which pictures count as faces.
         queries: for each picture asked for, at most; the pool is part of it.
-        pool: pictures drawn, one pool for all; each is asked about for each person once.
+        pool: pictures drawn, one pool for all; each is asked about for each person once. 0 draws none and begins where
+            all parameters are 0, as at the mean face of eigenfaces.
         population, spread, diagonal, pull: see `EvolutionRule`.
         stop: cosine at which a picture is good enough; None spends all queries.
+        jitter: how far the views of populations differ, one view for each, for no more queries; with it, a picture is
+            the mean of its last population, which nobody was asked about.
 
     Raises:
         ConfigError: a number out of range, or a pool that leaves no query for a population.
@@ -130,12 +142,15 @@ class Evolution:
     diagonal: bool = False
     pull: float = 0.0
     stop: float | None = None
+    jitter: Jitter = field(default_factory=Jitter)
     level: EmbeddingLevel = "similarity"
     asks: ClassVar[str] = "embedding"
 
     def __post_init__(self) -> None:
-        if self.pool < 1 or self.population < 4 or not self.spread > 0 or not self.pull >= 0:
-            raise ConfigError(f"evolution: found {self}, wanted pool and spread above 0, 4 members or more, pull >= 0.")
+        if self.pool < 0 or self.population < 4 or not self.spread > 0 or not self.pull >= 0:
+            raise ConfigError(
+                f"evolution: found {self}, wanted pool and pull of 0 or more, a spread above 0 and 4 members or more."
+            )
         if self.queries < self.pool + self.population:
             raise ConfigError(
                 f"evolution: found {self.queries} queries, wanted {self.pool + self.population} or more: the pool and "
@@ -143,7 +158,7 @@ class Evolution:
             )
 
     def __call__(self, people: Tensor, victim: EmbeddingAccess, public: Tensor, rng: torch.Generator) -> Tensor:
-        """One picture for each row, the most alike that was asked about.
+        """One picture for each row, the most alike that was asked about (with jitter, see there).
 
         Args:
             people: (B,) places among the victim's templates; one may be asked for more than once.
@@ -158,13 +173,28 @@ class Evolution:
         """
         prior = self.prior.bind(victim, public, rng)
 
-        def ask(params: Tensor, rows: Tensor) -> Tensor:
-            return victim.similarity(prior.render(params), people[rows])
+        def ask(params: Tensor, rows: Tensor, view: int) -> Tensor:
+            chips = prior.render(params)
+            seen = chips if self.jitter.off else self.jitter.seen(chips, torch.Generator(rng.device).manual_seed(view))
+            return victim.similarity(seen, people[rows])
 
-        rule = EvolutionRule(prior, ask, rng, self.spread, self.population, self.diagonal, self.pull, self.stop)
+        rule = EvolutionRule(
+            prior,
+            ask,
+            rng,
+            self.spread,
+            self.population,
+            self.diagonal,
+            self.pull,
+            self.stop,
+            not self.jitter.off,
+        )
         with borrowed(*modules_of(prior)), torch.no_grad():
-            pool = prior.draw(self.pool, rng).to(people.device)
-            begin, rule.known = best_of_pool_scored(prior, pool, victim, people)
+            pool = prior.draw(max(self.pool, 1), rng).to(people.device)
+            if self.pool:
+                begin, rule.known = best_of_pool_scored(prior, pool, victim, people)
+            else:
+                begin = torch.zeros_like(pool).expand(len(people), -1)
             space = PointSpace(prior, begin)
             found = minimise(no_gradient, space, rule, (self.queries - self.pool) // self.population, rng)
             return torch.cat([prior.render(few) for few in found.split(_AT_ONCE)])

@@ -17,6 +17,10 @@ from torch.nn import functional
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
 from facesec_bench.interfaces import CHIP_SIZE, ImageGenerator
+from facesec_bench.targets.template import ARCFACE_112
+
+_CROP = 112
+"""Side of ArcFace's template."""
 
 
 class PriorMaker(Protocol):
@@ -187,10 +191,11 @@ class Eigenfaces:
     components: int = 100
     side: int = 56
     box: float = 3.0
+    cropped: bool = False
 
     def bind(self, victim: object, public: Tensor, rng: torch.Generator) -> EigenfacePrior:
         """See `PriorMaker`."""
-        return EigenfacePrior(public, self.components, self.side, self.box)
+        return EigenfacePrior(public, self.components, self.side, self.box, self.cropped)
 
 
 class EigenfacePrior:
@@ -203,25 +208,33 @@ class EigenfacePrior:
         components: how many.
         side: the pictures are averaged to this side first.
         box: greatest absolute parameter, in standard deviations of a component.
+        cropped: take the faces alone, as ArcFace's 112 px template frames them, so that no component is spent on what
+            is around; beyond it a picture's border repeats. Their mirror images too: a face is as likely either way.
 
     Raises:
-        ConfigError: too few photos, or a side that does not divide 224.
+        ConfigError: too few photos, or a side that does not divide 224 (cropped: 112).
     """
 
     name = "eigenfaces"
     cost = None
 
-    def __init__(self, public: Tensor, components: int = 100, side: int = 56, box: float = 3.0) -> None:
-        if len(public) <= components or components < 1 or CHIP_SIZE % side:
+    def __init__(
+        self, public: Tensor, components: int = 100, side: int = 56, box: float = 3.0, cropped: bool = False
+    ) -> None:
+        whole = _CROP if cropped else CHIP_SIZE
+        if len(public) <= components or components < 1 or side < 1 or whole % side:
             raise ConfigError(
                 f"prior: found {len(public)} photos for {components} eigenfaces of side {side}, wanted more photos "
-                "than eigenfaces, and a side that divides 224."
+                f"than eigenfaces, and a side that divides {whole}."
             )
-        flat = functional.avg_pool2d(public, CHIP_SIZE // side).flatten(1).double()
+        self.frame = Frame(ARCFACE_112, _CROP).to(public.device) if cropped else None
+        framed = public if self.frame is None else torch.cat([self.frame.to_picture(few) for few in public.split(64)])
+        small = functional.avg_pool2d(framed, whole // side)
+        flat = (torch.cat([small, small.flip(-1)]) if cropped else small).flatten(1).double()
         self.side, self.box = side, box
         self.mean = flat.mean(0).float()
         _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
-        spread = sizes[:components, None] / math.sqrt(len(public) - 1)
+        spread = sizes[:components, None] / math.sqrt(len(flat) - 1)
         self.axes = (spread * axes[:components]).float()
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
@@ -234,8 +247,9 @@ class EigenfacePrior:
 
     def render(self, params: Tensor) -> Tensor:
         """See `Prior`."""
-        size = (CHIP_SIZE, CHIP_SIZE)
-        return functional.interpolate(self.picture(params), size, mode="bicubic", align_corners=False).clamp(0, 1)
+        side = CHIP_SIZE if self.frame is None else _CROP
+        pictures = functional.interpolate(self.picture(params), (side, side), mode="bicubic", align_corners=False)
+        return (pictures if self.frame is None else self.frame.to_chip(pictures)).clamp(0, 1)
 
     def project(self, params: Tensor) -> Tensor:
         """See `Prior`."""

@@ -6,6 +6,7 @@ import torch
 
 from attacks.evolution import Evolution, EvolutionRule
 from attacks.inversion_choice import best_of_pool_scored
+from attacks.jitter import Jitter
 from facesec_bench.access import EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
 from facesec_bench.seeds import generator
@@ -70,7 +71,9 @@ def test_nobody_ends_worse_than_the_best_of_the_pool():
 def test_the_rule_finds_the_minimum_of_a_quadratic():
     goal = torch.tensor([[1.0, -1.5, 0.5, 0.0, 0.3, -0.2, 1.2, 0.1], [0.0] * 8])
     for diagonal in (False, True):
-        rule = EvolutionRule(Box(), lambda x, rows: -(x - goal[rows]).square().sum(1), generator(0), 0.5, 10, diagonal)
+        rule = EvolutionRule(
+            Box(), lambda x, rows, view: -(x - goal[rows]).square().sum(1), generator(0), 0.5, 10, diagonal
+        )
         params = torch.full((2, 8), 1.5)
         for _ in range(150):
             params = rule.step(params, None)
@@ -80,7 +83,7 @@ def test_the_rule_finds_the_minimum_of_a_quadratic():
 def test_what_the_prior_does_not_admit_is_not_asked_about_and_the_best_lies_at_its_border():
     asked = []
 
-    def ask(params, rows):
+    def ask(params, rows, view):
         asked.append(params)
         return params[:, 0]
 
@@ -95,12 +98,41 @@ def test_what_the_prior_does_not_admit_is_not_asked_about_and_the_best_lies_at_i
 def test_a_pull_keeps_parameters_likely():
     ends = []
     for pull in (0.0, 1.0):
-        rule = EvolutionRule(Box(), lambda x, rows: x[:, 0], generator(0), 0.5, 10, pull=pull)
+        rule = EvolutionRule(Box(), lambda x, rows, view: x[:, 0], generator(0), 0.5, 10, pull=pull)
         params = torch.zeros(1, 8)
         for _ in range(60):
             params = rule.step(params, None)
         ends.append(np.square(rule._strategies[0].mean).mean())
     assert ends[1] == pytest.approx(0.0, abs=3.0) and ends[1] < ends[0]
+
+
+def test_without_a_pool_evolution_begins_where_all_parameters_are_0():
+    one = Evolution(Box(), queries=10, pool=0, population=10, spread=1e-6)
+    chips, _, asked = run(one, people=torch.tensor([1]))
+    assert asked == 10 and torch.allclose(chips, torch.full_like(chips, 0.5), atol=1e-4)
+
+
+def test_where_views_differ_a_step_gives_the_mean_and_asks_a_generation_under_one_view():
+    seen = []
+
+    def ask(params, rows, view):
+        seen.append(view)
+        return -params.square().sum(1) + torch.rand(1, generator=torch.Generator().manual_seed(view))
+
+    rule = EvolutionRule(Box(), ask, generator(0), 0.5, 10, views=True)
+    params = torch.full((2, 8), 1.5)
+    for _ in range(80):
+        params = rule.step(params, None)
+    means = torch.from_numpy(np.stack([strategy.mean for strategy in rule._strategies])).float()
+    assert torch.allclose(params, means) and params.abs().max() < 0.1, "luck of a view moved it"
+    assert len(seen) == len(set(seen)) == 80
+
+
+def test_a_jitter_costs_no_queries_and_is_as_reproducible():
+    jittered = Evolution(Box(), queries=500, pool=20, population=10, jitter=Jitter(shift=0.2))
+    chips, alike, asked = run(jittered)
+    assert asked == run(SHORT)[2] and torch.equal(chips, run(jittered)[0]) and not torch.equal(chips, run(SHORT)[0])
+    assert (alike > 0.9).all()
 
 
 def test_pictures_come_much_nearer_than_the_pool_and_more_queries_bring_more():
@@ -126,6 +158,6 @@ def test_the_same_seed_gives_the_same_bits_and_numpys_state_is_left_as_it_was():
 
 
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"queries": 100}, {"population": 2}, {"pull": -1.0}, {"spread": 0.0}):
+    for wrong in ({"queries": 100}, {"pool": -1}, {"population": 2}, {"pull": -1.0}, {"spread": 0.0}):
         with pytest.raises(ConfigError, match="wanted"):
             Evolution(Box(), **({"pool": 95} | wrong))

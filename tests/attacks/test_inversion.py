@@ -13,8 +13,10 @@ from attacks.inversion_stages import Stage
 from attacks.jitter import Jitter
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.errors import AccessError, ConfigError
+from facesec_bench.generators.frame import Frame
 from facesec_bench.search import AdamStep
 from facesec_bench.seeds import generator
+from facesec_bench.targets.template import ARCFACE_112
 
 
 class Colours(nn.Module):
@@ -210,3 +212,24 @@ def test_pixels_are_smooth_at_a_price_and_eigenfaces_are_the_photos_own_axes():
     with pytest.raises(ConfigError, match="more photos"):
         EigenfacePrior(photos, components=40)
     assert math.isclose(float(faces.picture(torch.zeros(1, 39)).mean()), float(photos.mean()), rel_tol=1e-4)
+
+
+def test_cropped_eigenfaces_spend_nothing_on_what_is_around_a_face_and_like_its_mirror_image_as_much():
+    photos = torch.rand(12, 3, 224, 224, generator=generator(0, "prior"))
+    frame = Frame(ARCFACE_112, 112)
+    around = (frame.to_chip(torch.zeros(1, 1, 112, 112)) == 0) & (frame.window == 0)
+    other = torch.where(around, photos.flip(0), photos)
+    faces, same = (EigenfacePrior(few, components=5, side=28, cropped=True) for few in (photos, other))
+    assert around.float().mean() > 0.1 and torch.allclose(faces.mean, same.mean, atol=1e-5)
+    mean = faces.picture(torch.zeros(1, 5))
+    assert torch.allclose(mean, mean.flip(-1), atol=1e-5)
+    small = nn.functional.avg_pool2d(frame.to_picture(photos), 4)
+    both = torch.cat([small, small.flip(-1)])
+    assert torch.allclose(mean[0], both.mean(0), atol=1e-5)
+    chips = faces.render(faces.draw(2, generator(1, "prior")))
+    assert chips.shape == (2, 3, 224, 224) and chips.min() >= 0 and chips.max() <= 1
+    assert torch.allclose(
+        frame.to_picture(faces.render(torch.zeros(1, 5)))[..., 8:-8, 8:-8].mean(), mean.mean(), atol=0.02
+    )
+    with pytest.raises(ConfigError, match="divides 112"):
+        EigenfacePrior(photos, components=5, side=32, cropped=True)
