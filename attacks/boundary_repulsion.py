@@ -123,7 +123,7 @@ class BoundaryRepulsion:
         prior = self.prior.bind(victim, public, rng)
 
         def right(params: Tensor, rows: Tensor) -> Tensor:
-            return victim.labels(prior.render(params)) == people[rows]
+            return victim.labels(prior.render(prior.project(params))) == people[rows]
 
         rule = Repulsion(
             right, rng, self.points, self.radius, self.growth, self.share, self.longest, self.patience

@@ -14,10 +14,9 @@ from torch import Tensor
 from experiments.inversion_plan import Attack
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.data.detection import YuNet
-from facesec_bench.errors import TargetError
 from facesec_bench.interfaces import CHIP_SIZE, FRTarget
 from facesec_bench.protocols import inversion
-from facesec_bench.protocols.crafting import as_kept
+from facesec_bench.protocols.crafting import as_kept, checked
 from facesec_bench.protocols.embedding import embed_all
 from facesec_bench.protocols.inversion import Encoder, Private
 from facesec_bench.records import Outcome, Score, Shot, Strip
@@ -80,7 +79,8 @@ class Judge:
         began = time.perf_counter()
         chips = attack(people.to(self.device), access, self.public.to(self.device), rng)
         seconds = time.perf_counter() - began
-        kept = as_kept(_checked(chips.detach().float().cpu(), len(people), method))
+        shape = (len(people), 3, CHIP_SIZE, CHIP_SIZE)
+        kept = as_kept(checked(chips.detach().float().cpu(), shape, method))
         outcome = Outcome()
         meter = access.meter
         for measure, total in (("queries", meter.queries), ("gradients", meter.gradients), ("seconds", seconds)):
@@ -144,17 +144,6 @@ class Judge:
                 name = self.private.names[person]
                 strips.append(Strip(f"inversion:{victim}", name, f"recovered from {victim}", tuple(shots)))
         return strips
-
-
-def _checked(chips: Tensor, wanted: int, method: str) -> Tensor:
-    """The pictures, or a TargetError if they are none: nothing is scored in their place."""
-    shape = (wanted, 3, CHIP_SIZE, CHIP_SIZE)
-    if chips.shape != shape or not torch.isfinite(chips).all() or chips.min() < 0 or chips.max() > 1:
-        raise TargetError(
-            f"{method}: found pictures {tuple(chips.shape)}, wanted {shape}, finite, in [0, 1]. The attack is at "
-            "fault; nothing was scored."
-        )
-    return chips
 
 
 def _shot(folder: Path, victim: str, method: str, person: int, image: Tensor, legend: str) -> Shot:

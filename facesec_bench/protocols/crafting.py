@@ -117,7 +117,7 @@ def craft(
             chips = entry.attack(
                 _to(sources, device), _aim_to(aim_for(faces, roles, kind, rows), device), surrogates, rng
             ).detach()
-        parts.append(_checked(chips.float().cpu(), sources.images, entry))
+        parts.append(checked(chips.float().cpu(), sources.images.shape, entry.method))
     return torch.cat(parts)
 
 
@@ -141,11 +141,17 @@ def as_kept(chips: Tensor, paths: dict[int, Path] | None = None) -> Tensor:
     return torch.stack(kept)
 
 
-def _checked(chips: Tensor, sources: Tensor, entry: Entry) -> Tensor:
-    if chips.shape != sources.shape or not torch.isfinite(chips).all() or chips.min() < 0 or chips.max() > 1:
+def checked(chips: Tensor, shape: Sequence[int], method: str) -> Tensor:
+    """The chips, if they can be scored.
+
+    Raises:
+        TargetError: another shape, values that are not finite or that leave [0, 1].
+    """
+    low, high = (float(chips.min()), float(chips.max())) if chips.numel() else (float("nan"), float("nan"))
+    if chips.shape != torch.Size(shape) or not torch.isfinite(chips).all() or low < 0 or high > 1:
         raise TargetError(
-            f"{entry.method}: found chips {tuple(chips.shape)} in [{chips.min():.3g}, {chips.max():.3g}]; wanted "
-            f"{tuple(sources.shape)}, finite, in [0, 1]. The attack is at fault; nothing was scored."
+            f"{method}: found chips {tuple(chips.shape)} in [{low:.3g}, {high:.3g}]; wanted "
+            f"{tuple(shape)}, finite, in [0, 1]. The attack is at fault; nothing was scored."
         )
     return chips
 

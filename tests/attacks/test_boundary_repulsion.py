@@ -92,6 +92,25 @@ def test_labels_suffice_to_go_deeper_and_every_query_is_counted():
     assert victim.meter.gradients == 0 and victim.meter.queries > 30 * 32 * 4
 
 
+class Boxed(Flat):
+    """Nothing beyond 1 is admitted, and nothing else is ever painted."""
+
+    def project(self, params):
+        return params.clamp(-1, 1)
+
+    def render(self, params):
+        assert params.abs().max() <= 1, "asked about what the prior does not admit"
+        return self.picture(params)
+
+    def draw(self, count, rng):
+        return self.project(super().draw(count, rng))
+
+
+def test_nothing_beyond_the_prior_is_asked_about():
+    victim = ClassifierAccess(Colours(), "hard_label")
+    BoundaryRepulsion(Boxed(), steps=5)(torch.tensor([0, 1]), victim, None, generator(0))
+
+
 def test_somebody_who_is_never_seen_is_named():
     with pytest.raises(DataError, match=r"people \[2\]"):
         BoundaryRepulsion(Flat(), draws=2)(
