@@ -11,6 +11,7 @@ from torch import Tensor
 from experiments.calibrate import add_to, calibrated
 from experiments.cloaking_training import other_people
 from experiments.inversion_judge import Attacked, Judge
+from experiments.inversion_kept import Kept
 from experiments.inversion_plan import Answer, Attack, Design, EmbeddingDefence, Hardening, Plan, level, uses
 from experiments.inversion_victims import VictimPlan
 from experiments.watermark_defences import fail
@@ -109,6 +110,7 @@ class _Study:
             run.seed,
             device,
             batch_size,
+            Kept(run),
         )
 
     def __call__(self) -> Outcome:
@@ -125,6 +127,7 @@ class _Study:
                 self._attack(*job)
         self.outcome.strips += self.judge.strips(self.run.folder, self.design.examples)
         self.outcome.scores |= summarise(self.outcome.records, self.run.seed)
+        self.judge.kept.clear()
         return self.outcome
 
     def _encoder(self, target: FRTarget) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.inversion_kept import Kept, Recovered
 from experiments.inversion_plan import Attack
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
 from facesec_bench.data.detection import YuNet
@@ -52,6 +53,7 @@ class Judge:
 
     Attributes:
         encoders: by name, every recogniser that looks.
+        kept: what was recovered so far, should the run be stopped.
         shown: (victim, method) -> the first recovery of each person and what is said of it, for the strips.
     """
 
@@ -65,6 +67,7 @@ class Judge:
     seed: int
     device: torch.device | str
     batch_size: int
+    kept: Kept
     shown: dict[str, dict[str, tuple[Tensor, list[str]]]] = field(default_factory=dict)
 
     def __call__(self, method: str, attack: Attack, victim: Attacked) -> Outcome:
@@ -74,6 +77,21 @@ class Judge:
             FacesecError: the attack cannot run on this victim.
         """
         people = torch.arange(self.private.classes).repeat_interleave(self.samples)
+        found = self.kept.find(method, victim.name)
+        if found is None:
+            found = self._recovered(method, attack, victim, people)
+        self.kept.put(method, victim.name, found)
+        outcome = Outcome()
+        for measure, total in (
+            ("queries", found.queries),
+            ("gradients", found.gradients),
+            ("seconds", found.seconds),
+        ):
+            outcome.whole_set(measure, method, victim.name, Score(total / len(people), NAN, NAN, len(people)))
+        self._seen(method, victim, found.chips, people, outcome)
+        return outcome
+
+    def _recovered(self, method: str, attack: Attack, victim: Attacked, people: Tensor) -> Recovered:
         access = victim.access(attack)
         rng = generator(self.seed, "inversion", method, victim.name)
         began = time.perf_counter()
@@ -81,12 +99,7 @@ class Judge:
         seconds = time.perf_counter() - began
         shape = (len(people), 3, CHIP_SIZE, CHIP_SIZE)
         kept = as_kept(checked(chips.detach().float().cpu(), shape, method))
-        outcome = Outcome()
-        meter = access.meter
-        for measure, total in (("queries", meter.queries), ("gradients", meter.gradients), ("seconds", seconds)):
-            outcome.whole_set(measure, method, victim.name, Score(total / len(people), NAN, NAN, len(people)))
-        self._seen(method, victim, kept, people, outcome)
-        return outcome
+        return Recovered(kept, access.meter.queries, access.meter.gradients, seconds)
 
     def private_faces(self) -> float:
         """The share of the private photos themselves that pass for faces."""

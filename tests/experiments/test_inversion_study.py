@@ -95,10 +95,12 @@ def photo_of_each(data: Dataset) -> torch.Tensor:
 HEAD = HeadPlan("a", schooling=Schooling(steps=60, batch=16, learning_rate=0.05))
 
 
-def study(folder, design=None, *, attacks=None, victims=None, data=None, public=others, **changes):
+def study(folder, design=None, *, attacks=None, victims=None, data=None, public=others, fingerprint="", **changes):
     data = data or dataset()
     targets = {name: ToyTarget(i, name) for i, name in enumerate(("a", "b"))}
-    card = RunCard("run", "inversion", "running", 0, {}, "", "", methods={"pgd": {}}, threat_model=["Another part's."])
+    card = RunCard(
+        "run", "inversion", "running", 0, {}, fingerprint, "", methods={"pgd": {}}, threat_model=["Another part's."]
+    )
     run = Run(folder, card)
     thief = Thief(photo_of_each(data))
     chosen = Design(
@@ -141,6 +143,31 @@ def test_who_has_the_photos_is_right_and_the_mean_face_by_chance(tmp_path):
     assert not run.card.failures and not run.card.data["inversion"]["one_generator"]
     told = run.card.threat_model
     assert told[0] == "Another part's." and "no photo of theirs" in told[1], "other parts of a quickstart keep theirs"
+
+
+class Stopped(Thief):
+    def __call__(self, people, victim, public, rng):
+        raise KeyboardInterrupt
+
+
+class Never(Thief):
+    def __call__(self, people, victim, public, rng):
+        raise AssertionError("it was run again")
+
+
+def test_a_study_that_was_stopped_is_taken_up_and_gives_the_same_scores(tmp_path):
+    photos = photo_of_each(dataset())
+    whole = study(tmp_path / "whole", attacks={"thief": Thief(photos), "mean_face": MeanFace()})[0].scores
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path / "first", attacks={"thief": Thief(photos), "mean_face": Stopped(photos)}, fingerprint="same")
+    RunCard("first", "inversion", "failed", 0, {}, "same", "").write(tmp_path / "first")
+    outcome, run = study(
+        tmp_path / "second", attacks={"thief": Never(photos), "mean_face": MeanFace()}, fingerprint="same"
+    )
+    assert not run.card.failures and any("taken up" in note for note in run.card.notes)
+    timeless = [key for key in whole if not key.startswith("seconds/")]
+    assert timeless and all(outcome.scores[key] == pytest.approx(whole[key], nan_ok=True) for key in timeless)
+    assert not list(tmp_path.rglob("recovered"))
 
 
 def test_the_same_seed_gives_the_same_scores(tmp_path):
