@@ -64,24 +64,19 @@ class LogitLoss:
         weight: of the second term.
         p_reg: "mean", of the features of public photos, as the released code comes to do; "gaussian" draws
             one for each picture at every step from their mean and standard deviation, as the paper says.
-        unit: of l_y. "logit" as in the paper; "spread" is the standard deviation of a logit over public photos, mean
-            over classes. A step of one size then does the same to any victim, and where several models are averaged
-            none is loudest: the logits of cosines spread three times as far in one recogniser as in another.
 
     Raises:
-        ConfigError: a negative weight, another p_reg or unit.
+        ConfigError: a negative weight, or another p_reg.
     """
 
     weight: float = 1.0
     p_reg: Literal["mean", "gaussian"] = "mean"
-    unit: Literal["logit", "spread"] = "logit"
     asks: ClassVar[str] = "classifier"
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0 or self.p_reg not in ("mean", "gaussian") or self.unit not in ("logit", "spread"):
+        if not self.weight >= 0 or self.p_reg not in ("mean", "gaussian"):
             raise ConfigError(
-                f"logit: found weight {self.weight}, p_reg {self.p_reg!r} and unit {self.unit!r}, wanted 0 or more, "
-                "'mean' or 'gaussian', and 'logit' or 'spread'."
+                f"logit: found weight {self.weight} and p_reg {self.p_reg!r}, wanted 0 or more, 'mean' or 'gaussian'."
             )
 
     def bind(self, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Loss:
@@ -89,14 +84,8 @@ class LogitLoss:
         if len(public) < 2:
             raise ConfigError(f"logit: found {len(public)} public photos, wanted some hundreds, for p_reg.")
         with torch.no_grad():
-            features, logits = zip(*(victim.inside(few) for few in public.split(16)), strict=True)
-        known, said = torch.cat(features), torch.cat(logits)
+            known = torch.cat([victim.inside(few)[0] for few in public.split(16)])
         mean, spread = known.mean(0), known.std(0)
-        unit = 1.0 if self.unit == "logit" else float(said.std(0).mean())
-        if not unit > 0:
-            raise ConfigError(
-                "logit: found the same logits for all public photos, wanted unit='logit' for this victim."
-            )
 
         def loss(chips: Tensor, people: Tensor) -> Tensor:
             features, logits = victim.inside(chips)
@@ -104,8 +93,7 @@ class LogitLoss:
             if self.p_reg == "gaussian":
                 drawn = torch.randn(features.shape, generator=rng, device=rng.device).to(features)
                 wanted = wanted + drawn * spread
-            own = logits.gather(1, people[:, None])[:, 0]
-            return self.weight * (features - wanted).square().mean(1) - own / unit
+            return self.weight * (features - wanted).square().mean(1) - logits.gather(1, people[:, None])[:, 0]
 
         return loss
 

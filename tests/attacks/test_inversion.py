@@ -88,28 +88,6 @@ def test_every_loss_leads_to_the_person_and_chance_does_not(loss):
     assert confidence(start).mean() < 0.6
 
 
-def test_in_units_of_their_spread_logits_of_any_scale_pull_alike():
-    """And in units of their own they do not."""
-
-    class Louder(Colours):
-        def head(self, features):
-            return 3 * super().head(features)
-
-    chips = Flat().render(Flat().draw(4, generator(1)))
-    rng = generator(0)
-
-    def pull(colours, **changes):
-        own = LogitLoss(weight=0.0, **changes).bind(ClassifierAccess(colours, "white"), PUBLIC, rng)
-        return own(chips, PEOPLE)
-
-    assert torch.allclose(pull(Louder(), unit="spread"), pull(Colours(), unit="spread"), rtol=1e-4)
-    assert torch.allclose(pull(Louder()), 3 * pull(Colours()), rtol=1e-5)
-    spread = torch.cat([8 * few.mean((2, 3)) for few in PUBLIC.split(1)]).std(0).mean()
-    assert torch.allclose(pull(Colours(), unit="spread"), pull(Colours()) / spread, rtol=1e-4)
-    with pytest.raises(ConfigError, match="unit 'metres'"):
-        LogitLoss(unit="metres")
-
-
 def test_queries_and_gradients_are_those_of_the_steps():
     _, meter = run(inversion())
     assert (meter.queries, meter.gradients) == (4 * 40, 4 * 40)
