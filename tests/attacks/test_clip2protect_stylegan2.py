@@ -64,7 +64,9 @@ def photos(people: int = 2) -> Faces:
 
 def aim_of(kind: str, faces: Faces) -> Aim:
     labels = faces.identities if kind == "dodge" else faces.identities.roll(1)
-    return Aim(kind, faces.images[labels], labels, faces)
+    # Another photo of the person: at the very photo that is cloaked a cosine of 1 has no slope to follow.
+    others = (faces.images + 0.1 * torch.rand(faces.images.shape, generator=generator(0, "others"))).clamp(0, 1)
+    return Aim(kind, others[labels], labels, faces)
 
 
 def similarity(chips: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
