@@ -27,8 +27,8 @@ class EvolutionRule:
     """A `search.Rule`: each row has a population of its own, whose mean and spread follow its most alike members.
 
     A step asks about one population of every row that has not arrived and gives each row's best picture so far. Where
-    each population is seen under a view of its own, the best is best by luck of its view: then a step gives the
-    populations' means.
+    each population is seen under a view of its own, the best is best by luck of its view: then a step gives the means
+    about which the next populations will be born.
 
     Attributes:
         ask: how alike; asked about projected parameters only, a population under one view.
@@ -128,7 +128,7 @@ class Evolution:
         population, spread, diagonal, pull: see `EvolutionRule`.
         stop: cosine at which a picture is good enough; None spends all queries.
         jitter: how far the views of populations differ, one view for each, for no more queries; with it, a picture is
-            the mean of its last population, which nobody was asked about.
+            the mean that its populations came to, which nobody was asked about.
 
     Raises:
         ConfigError: a number out of range, or a pool that leaves no query for a population.
@@ -174,9 +174,7 @@ class Evolution:
         prior = self.prior.bind(victim, public, rng)
 
         def ask(params: Tensor, rows: Tensor, view: int) -> Tensor:
-            chips = prior.render(params)
-            seen = chips if self.jitter.off else self.jitter.seen(chips, torch.Generator(rng.device).manual_seed(view))
-            return victim.similarity(seen, people[rows])
+            return victim.similarity(self.jitter.under(prior.render(params), view), people[rows])
 
         rule = EvolutionRule(
             prior,

@@ -91,9 +91,7 @@ def climb(
         inside = space(begin)
 
         def ask(few: Tensor, rows: Tensor, view: int) -> Tensor:
-            chips = inside.render(few)
-            seen = chips if jitter.off else jitter.seen(chips, torch.Generator(rng.device).manual_seed(view))
-            return victim.similarity(seen, who[rows])
+            return victim.similarity(jitter.under(inside.render(few), view), who[rows])
 
         rule = GreedyRule(propose, ask, rng, known=known)
         return minimise(no_gradient, inside, rule, steps, rng), rule.score

@@ -68,6 +68,10 @@ class Jitter:
             view = view + self.noise * grain.to(view)
         return view.clamp(0, 1)
 
+    def under(self, images: Tensor, view: int) -> Tensor:
+        """`seen` under the view of this number, so that pictures can be compared; the images themselves if off."""
+        return images if self.off else self.seen(images, torch.Generator().manual_seed(view))
+
 
 def jittered(objective: Objective, jitter: Jitter, rng: torch.Generator) -> Objective:
     """`objective` of one random view at every call; the objective itself where the jitter is off."""

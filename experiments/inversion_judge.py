@@ -80,14 +80,11 @@ class Judge:
         found = self.kept.find(method, victim.name)
         if found is None:
             found = self._recovered(method, attack, victim, people)
-        self.kept.put(method, victim.name, found)
+            self.kept.put(method, victim.name, found)
         outcome = Outcome()
-        for measure, total in (
-            ("queries", found.queries),
-            ("gradients", found.gradients),
-            ("seconds", found.seconds),
-        ):
-            outcome.whole_set(measure, method, victim.name, Score(total / len(people), NAN, NAN, len(people)))
+        for measure in ("queries", "gradients", "seconds"):
+            each = getattr(found, measure) / len(people)
+            outcome.whole_set(measure, method, victim.name, Score(each, NAN, NAN, len(people)))
         self._seen(method, victim, found.chips, people, outcome)
         return outcome
 

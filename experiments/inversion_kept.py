@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -81,8 +80,7 @@ class Kept:
         if self.taken_up:
             self.run.note(
                 f"The run was taken up where an earlier one of the same configuration, code and seed was stopped: "
-                f"{self.taken_up} attacks were not run again, and their times are the earlier run's."
+                f"attacks that were not run again and whose times are the earlier run's: {self.taken_up}."
             )
         for folder in (self.own, *self.stopped):
-            if Path(folder).is_dir():
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
