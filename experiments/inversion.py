@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.calibrate import add_to, calibrated
 from experiments.cloaking_training import other_people
-from experiments.inversion_judge import Attacked, Judge
+from experiments.inversion_judge import Attacked, Judge, fid_to
 from experiments.inversion_kept import Kept
 from experiments.inversion_plan import Answer, Attack, Design, EmbeddingDefence, Hardening, Plan, level, uses
 from experiments.inversion_victims import VictimPlan
@@ -52,12 +52,14 @@ def inversion(
     store: CalibrationStore,
     device: torch.device | str = "cpu",
     batch_size: int = 16,
+    inception: Callable[[Tensor], Tensor] | None = None,
 ) -> Outcome:
     """Run the study; the data set is private, and all its pairs calibrate.
 
     Args:
         public: photos of other people, which attackers and victims may learn from.
         detector: tells faces from pictures that are none.
+        inception: (B, 3, H, W) -> (B, 2048) features for FID; None where the user has no weights.
 
     Raises:
         ConfigError: a design that cannot be; see the message.
@@ -67,8 +69,12 @@ def inversion(
     plan = Plan(design, inversion or {}, victim or {}, hardening or {}, answer or {}, embedding_defence or {})
     plan.check(targets)
     others = other_people(public(), dataset, setting="study.public")
-    study = _Study(run, dataset, targets, plan, others, detector, store, device, batch_size)
+    study = _Study(run, dataset, targets, plan, others, detector, store, device, batch_size, inception)
     return study()
+
+
+def _at(network: Callable[[Tensor], Tensor], device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    return network.to(device) if isinstance(network, torch.nn.Module) else network
 
 
 class _Study:
@@ -85,6 +91,7 @@ class _Study:
         store: CalibrationStore,
         device: torch.device | str,
         batch_size: int,
+        inception: Callable[[Tensor], Tensor] | None,
     ) -> None:
         self.run, self.targets, self.plan, self.public = run, dict(targets), plan, public
         self.dataset, self.store, self.device, self.batch_size = dataset, store, device, batch_size
@@ -111,6 +118,7 @@ class _Study:
             device,
             batch_size,
             Kept(run),
+            None if inception is None else fid_to(self.private, _at(inception, device), device, batch_size),
         )
 
     def __call__(self) -> Outcome:

@@ -19,6 +19,7 @@ from facesec_bench.interfaces import CHIP_SIZE, FRTarget
 from facesec_bench.protocols import inversion
 from facesec_bench.protocols.crafting import as_kept, checked
 from facesec_bench.protocols.embedding import embed_all
+from facesec_bench.protocols.fidelity import frechet
 from facesec_bench.protocols.inversion import Encoder, Private
 from facesec_bench.records import Outcome, Score, Shot, Strip
 from facesec_bench.seeds import generator
@@ -54,6 +55,7 @@ class Judge:
     Attributes:
         encoders: by name, every recogniser that looks.
         kept: what was recovered so far, should the run be stopped.
+        fid: how far recoveries are from the private photos, see `fid_to`; None where the user gave no weights.
         shown: (victim, method) -> the first recovery of each person and what is said of it, for the strips.
     """
 
@@ -68,6 +70,7 @@ class Judge:
     device: torch.device | str
     batch_size: int
     kept: Kept
+    fid: Callable[[Tensor], float] | None = None
     shown: dict[str, dict[str, tuple[Tensor, list[str]]]] = field(default_factory=dict)
 
     def __call__(self, method: str, attack: Attack, victim: Attacked) -> Outcome:
@@ -125,6 +128,8 @@ class Judge:
             outcome.records += inversion.acceptance(self.private, encoder, embedded[name], people, method=by)
         for measure, value in inversion.spread(self.private, judge, embedded[judge.name]).items():
             outcome.whole_set(measure, method, victim.name, Score(value, NAN, NAN, len(people)))
+        if self.fid is not None:
+            outcome.whole_set("fid", method, victim.name, Score(self.fid(kept), NAN, NAN, len(people)))
         cosines = (embedded[judge.name] * judge.templates(self.private)[people]).sum(1).tolist()
         said = [
             f"{cosine:.2f}, {'the person' if hit else 'somebody else'}; face {score:.2f}"
@@ -154,6 +159,19 @@ class Judge:
                 name = self.private.names[person]
                 strips.append(Strip(f"inversion:{victim}", name, f"recovered from {victim}", tuple(shots)))
         return strips
+
+
+def fid_to(
+    private: Private, inception: Callable[[Tensor], Tensor], device: torch.device | str, batch_size: int
+) -> Callable[[Tensor], float]:
+    """Frechet distance of pictures (B, 3, H, W) to all private photos, in features (B, 3, H, W) -> (B, 2048)."""
+
+    def features(chips: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([inception(few.to(device)).cpu() for few in chips.split(batch_size)])
+
+    photos = features(torch.cat([private.taught.images, private.held.images]))
+    return lambda chips: frechet(features(chips), photos)
 
 
 def _shot(folder: Path, victim: str, method: str, person: int, image: Tensor, legend: str) -> Shot:

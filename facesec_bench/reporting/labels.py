@@ -148,9 +148,11 @@ SPENT: dict[str, Label] = {
 
 SPREAD: dict[str, Label] = {
     "frechet_fr": Label("Fréchet in FR space ↓", False, higher=False),
+    "fid": Label("FID ↓", False, higher=False),
     "precision": Label("Precision", False),
     "recall": Label("Recall", False),
     "density": Label("Density", False),
     "coverage": Label("Coverage", False),
 }
-"""What all recoveries of an attack are beside the private photos, in the judge's embedding."""
+"""What all recoveries of an attack are beside the private photos, in the judge's embedding; FID, where the user has the
+weights, in Inception-v3's."""

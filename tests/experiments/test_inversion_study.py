@@ -327,3 +327,22 @@ def test_strips_show_what_was_recovered_beside_a_private_photo(tmp_path):
     assert [strip.grid for strip in outcome.strips] == ["inversion:head"] * 2
     assert [shot.column for shot in outcome.strips[0].shots] == ["Private photo", "thief", "mean_face"]
     assert all((tmp_path / shot.path).is_file() for strip in outcome.strips for shot in strip.shots)
+
+
+def test_fid_is_given_where_the_user_brings_the_features_and_is_zero_of_the_private_photos(tmp_path):
+    def features(images):
+        return images.mean((2, 3))
+
+    data = dataset()
+    everyone = data.faces.images
+
+    class All(Thief):
+        def __call__(self, people, victim, public, rng):
+            return everyone[torch.arange(len(people)) * len(everyone) // len(people)]
+
+    whole = {"samples": len(everyone) // PEOPLE}
+    attacks = {"all": All(everyone), "mean_face": MeanFace()}
+    scores = study(tmp_path, whole, attacks=attacks, data=data, inception=features)[0].scores
+    assert scores["fid/all/head"].value == pytest.approx(0, abs=1e-5) and scores["fid/all/head"].n == len(everyone)
+    assert scores["fid/mean_face/head"].value > 1e-4
+    assert "fid/thief/head" not in study(tmp_path / "without")[0].scores

@@ -421,3 +421,11 @@ def test_a_name_next_to_another_dot_is_moved_or_tied(monkeypatch: pytest.MonkeyP
     figures.against_queries("pair", [figures.Asked("", dots, 0.02)], "queries", "Top-1", True)
     high, low = boxes
     assert low.y1 < high.y0  # type: ignore[attr-defined]
+
+
+def test_a_column_for_fid_stands_where_it_was_measured(tmp_path: Path, run: Path) -> None:
+    name = "inversion-spread-classifiers"
+    assert "FID ↓" not in _rows(build([run], tmp_path / "plain", "t"), name)[0]
+    fid = {"fid/ppa/sface_head": Score(88.5, math.nan, math.nan, 80)}
+    rows = _rows(build([write_inversion(tmp_path / "with", scores=fid)], tmp_path / "out", "t"), name)
+    assert [r["FID ↓"] for r in rows if r["FID ↓"]] == ["88.5"]

@@ -88,17 +88,21 @@ def _bold(rows: list[Row], shown: list[str]) -> list[Row]:
 
 def _spread(study: Study, places: Mapping[str, Mapping[Setting, list[Attempt]]], kind: str) -> Table | None:
     """All recoveries of an attack beside the private photos; folded, for it says nothing of a person."""
+    everything = [x for settings in places.values() for own in settings.values() for x in own]
+    shown = {m: label for m, label in labels.SPREAD.items() if any(x.score(m) for x in everything)}
     rows: list[Row] = []
     for name, settings in places.items():
         for own in settings.values():
             made = [
-                Row((x.opening(), *(x.cell(m, label) for m, label in labels.SPREAD.items())), x.row_kind)
+                Row((x.opening(), *(x.cell(m, label) for m, label in shown.items())), x.row_kind)
                 for x in own
-                if any(x.score(m) for m in labels.SPREAD)
+                if any(x.score(m) for m in shown)
             ]
             rows += [*heading(own, len(settings), named(name, study)), *merge_equal(made)] if made else []
     if not rows:
         return None
     caption = f"All recoveries of an attack from {kind} beside the private photos, in the judge's embedding."
-    columns = ("Attack", *(label.text for label in labels.SPREAD.values()))
+    if "fid" in shown:
+        caption += " FID is in Inception-v3's features, of the weights that the run was given."
+    columns = ("Attack", *(label.text for label in shown.values()))
     return Table(f"inversion-spread-{kind}", caption, columns, tuple(rows), FEW, wide=True, folded=True)
