@@ -145,6 +145,13 @@ class Encoder:
         """(K, D)."""
         return templates(self.taught, private.taught.identities, private.classes)
 
+    def strangers(self, private: Private) -> Tensor:
+        """(S,) cosines of every private photo to every other person's template: what somebody else's photo reaches."""
+        photos = torch.cat([self.taught, self.held])
+        whose = torch.cat([private.taught.identities, private.held.identities])
+        others = whose[:, None] != torch.arange(private.classes)
+        return (photos @ self.templates(private).T)[others]
+
 
 def accuracy(
     private: Private, encoder: Encoder, embedded: Tensor, people: Tensor, *, method: str, victim: str
@@ -172,7 +179,8 @@ def accuracy(
 
 
 def acceptance(private: Private, encoder: Encoder, embedded: Tensor, people: Tensor, *, method: str) -> list[Record]:
-    """What a verifier says: "cosine" to the person's template, and the success attack rate (SAR) at every calibrated
+    """What a verifier says: "cosine" to the person's template, "above_strangers" (how many standard deviations that is
+    above the mean cosine of other people's photos to templates), and the success attack rate (SAR) at every calibrated
     rate: "sar_type1_far_<rate>" against each taught photo, "sar_type2_far_<rate>" against each held one.
 
     Type I asks whether the recovery opens the door that was attacked, type II whether it shows the person (Mai et al.,
@@ -180,6 +188,10 @@ def acceptance(private: Private, encoder: Encoder, embedded: Tensor, people: Ten
     """
     cosines = (embedded * encoder.templates(private)[people]).sum(1).numpy()
     records = per_recovery(private, people, cosines, "cosine", method, encoder.name)
+    strangers = encoder.strangers(private)
+    if (deviation := float(strangers.std())) > 0:
+        above = (cosines - float(strangers.mean())) / deviation
+        records += per_recovery(private, people, above, "above_strangers", method, encoder.name)
     for kind, photos, known in (("type1", private.taught, encoder.taught), ("type2", private.held, encoder.held)):
         for row, person in enumerate(people.tolist()):
             own = (photos.identities == person).nonzero()[:, 0].tolist()

@@ -1,6 +1,7 @@
 """The inversion protocol on embeddings made by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,6 +106,32 @@ def test_acceptance_counts_taught_and_held_photos_apart():
     assert rates["sar_type2_far_1e-2"] == [0.0] * 4  # cosine 0.5, threshold 0.6
     assert rates["sar_type2_far_1e-1"] == [1.0] * 4  # threshold 0.4
     assert {r.target for r in found} == {"unseen"}
+
+
+def test_a_cosine_is_told_in_deviations_of_what_strangers_reach():
+    split, people = private(), torch.tensor([0, 1])
+    alike = encoder(split)
+    plain = inversion.acceptance(split, alike, torch.eye(6)[:2], people, method="m")
+    assert not [r for r in plain if r.measure == "above_strangers"], "all strangers are equally alike: no deviation"
+    noise = 0.3 * torch.randn(len(alike.taught), 6, generator=torch.Generator().manual_seed(0))
+    by = replace(alike, taught=functional.normalize(alike.taught + noise, dim=1))
+    strangers = by.strangers(split)
+    photos = len(split.taught) + len(split.held)
+    assert len(strangers) == photos * (split.classes - 1), "nobody is compared with their own template"
+    known = [
+        float(photo @ template)
+        for part, embedded in ((split.taught, by.taught), (split.held, by.held))
+        for photo, own in zip(embedded, part.identities.tolist(), strict=True)
+        for person, template in enumerate(by.templates(split))
+        if person != own
+    ]
+    assert sorted(strangers.tolist()) == pytest.approx(sorted(known))
+    found = inversion.acceptance(split, by, torch.eye(6)[[0, 2]], people, method="m")
+    above = [r.value for r in found if r.measure == "above_strangers"]
+    mean, deviation = sum(known) / len(known), torch.tensor(known).std().item()
+    own = torch.eye(6)[[0, 2]] @ by.templates(split)[people].T
+    assert above == pytest.approx([(own[i, i].item() - mean) / deviation for i in range(2)], rel=1e-4)
+    assert above[0] > above[1], "the second picture shows somebody else"
 
 
 def test_the_private_photos_themselves_are_spread_as_they_are():

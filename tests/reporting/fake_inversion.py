@@ -109,6 +109,7 @@ def _recovered(
     for i, encoder in enumerate(dict.fromkeys((judge, "sface", "dlib_resnet", *([victim] if own else [])))):
         by = attack if own and encoder == victim else f"{attack}@{victim}"
         made[f"cosine/{by}/{encoder}"] = rate(0.1 + 0.5 * top1 + 0.01 * i, 0.02)
+        made[f"above_strangers/{by}/{encoder}"] = rate(5 * top1, 0.2)
         for kind, kept in (("type1", 1.0), ("type2", 0.8)):
             for far in ("1e-1", "1e-2"):
                 made[f"sar_{kind}_far_{far}/{by}/{encoder}"] = rate(kept * top1 * (0.9 if far == "1e-1" else 0.6))

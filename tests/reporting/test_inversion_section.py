@@ -429,3 +429,9 @@ def test_a_column_for_fid_stands_where_it_was_measured(tmp_path: Path, run: Path
     fid = {"fid/ppa/sface_head": Score(88.5, math.nan, math.nan, 80)}
     rows = _rows(build([write_inversion(tmp_path / "with", scores=fid)], tmp_path / "out", "t"), name)
     assert [r["FID ↓"] for r in rows if r["FID ↓"]] == ["88.5"]
+
+
+def test_what_verifiers_accept_stands_beside_what_strangers_reach(run: Path, tmp_path: Path) -> None:
+    rows = _rows(build([run], tmp_path, "t"), "inversion-accepted-classifiers-unseen")
+    found = {float(r["SDs above strangers"]) for r in rows if r["Attack"] == "ppa"}
+    assert found == {5 * ATTACKS["ppa"][0]}

@@ -12,13 +12,15 @@ from facesec_bench.reporting.sections.calibration import named
 from facesec_bench.reporting.sections.inversion_rows import Attempt, Setting, heading, slug
 
 COSINE = Label("Cosine to the person", False)
+ABOVE = Label("SDs above strangers", False)
 
 _SAR = re.compile(r"sar_type(?P<type>[12])_far_(?P<far>[0-9.]+e-?\d+)")
 _TYPES = {"1": "I", "2": "II"}
 _NOTE = (
     "The success attack rate (SAR) is how often a recovery is accepted as the person at a threshold of that false "
     "accept rate: type I against the photos that the victim learned from, type II against photos that it never saw "
-    "(Mai et al., TPAMI 2019). "
+    "(Mai et al., TPAMI 2019). How high a cosine is depends on the recogniser: beside it stands by how many standard "
+    "deviations (SDs) it exceeds what photos of other people reach on average. "
 )
 _SEEN = (
     "A recogniser that was attacked, that the victim uses or that an attack's students are made of, says whether its "
@@ -61,7 +63,7 @@ def _table(
     kind, which = "embeddings" if embedding else "classifiers", "attacked" if attacked else "unseen"
     who = "recognisers that were attacked" if attacked else "recognisers that were not attacked"
     caption = f"What {who} make of recoveries from {kind}, with 95% intervals."
-    columns = ("Attack", COSINE.text, *(label(m).text for m in shown))
+    columns = ("Attack", COSINE.text, ABOVE.text, *(label(m).text for m in shown))
     note = _NOTE + (_SEEN if attacked else _UNSEEN)
     slug_ = slug("inversion", "accepted", kind, which)
     return Table(slug_, caption, columns, tuple(rows), note, wide=True, folded=not embedding)
@@ -73,8 +75,10 @@ def _rows(study: Study, own: list[Attempt], of: int, attacked: bool, shown: list
     encoders = dict.fromkeys(name for x in own for name in x.encoders(attacked))
     for encoder in encoders:
         made = [
-            Row((x.opening(), x.cell("cosine", COSINE, encoder), *(x.cell(m, label(m), encoder) for m in shown)),
-                x.row_kind)
+            Row((
+                x.opening(), x.cell("cosine", COSINE, encoder), x.cell("above_strangers", ABOVE, encoder),
+                *(x.cell(m, label(m), encoder) for m in shown),
+            ), x.row_kind)
             for x in own
             if encoder in x.encoders(attacked) and x.score("cosine", encoder) is not None
         ]  # fmt: skip
