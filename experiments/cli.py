@@ -104,7 +104,8 @@ def report(
     results = results_folder()
     try:
         folders = choose(results / "runs", studies)
-        files = build(folders, out or results / "reports" / "+".join(Path(s).name for s in studies), ", ".join(studies))
+        names = [Path(study).name or study for study in studies]
+        files = build(folders, out or results / "reports" / "+".join(names), ", ".join(names))
     except FacesecError as error:
         print(f"facesec: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

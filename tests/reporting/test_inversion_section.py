@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_inversion import ATTACKS, PEOPLE, rate, whole, write_inversion
+from fake_inversion import ATTACKS, PEOPLE, VICTIMS, rate, whole, write_inversion
 from fake_run import write_run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +29,7 @@ SECTIONS = [
 ]  # fmt: skip
 OTHERS = {"White-box attacks", "Transfer between models", "Success against budget", "Image quality", "Cloaks",
           "Photos side by side", "Activation by the watermark"}  # fmt: skip
+ENCODERS = ("sface", "dlib_resnet", "mobilefacenet")
 FAILED = ["ked_mi on sface_head: found no weights, wanted dcgan.", "dp_sgd on small_cnn: found batch norm."]
 
 
@@ -435,3 +436,18 @@ def test_what_verifiers_accept_stands_beside_what_strangers_reach(run: Path, tmp
     rows = _rows(build([run], tmp_path, "t"), "inversion-accepted-classifiers-unseen")
     found = {float(r["SDs above strangers"]) for r in rows if r["Attack"] == "ppa"}
     assert found == {5 * ATTACKS["ppa"][0]}
+    without = {f"above_strangers/{attack}@{v}/{e}": None for attack in ATTACKS for v in VICTIMS for e in ENCODERS}
+    rows = _rows(
+        build([write_inversion(tmp_path / "old", scores=without, templates={}, defended={})], tmp_path / "page", "t"),
+        "inversion-accepted-classifiers-unseen",
+    )
+    assert "SDs above strangers" not in rows[0]
+
+
+def test_runs_of_one_attack_stand_side_by_side_whatever_else_their_cards_name(tmp_path: Path) -> None:
+    few = dict.fromkeys(("brep_mi", "gmi"), (0.5, 7.0, 7.0))
+    runs = write_inversion(tmp_path, "one"), write_inversion(tmp_path, "two", attacks=few, fingerprint="b" * 16)
+    rows = _rows(build(list(runs), tmp_path / "out", "t"), "inversion-from-sface_head")
+    names = [r["Attack"].partition(" ")[0] for r in rows]
+    assert names.count("gmi") == names.count("brep_mi") == 2
+    assert names == sorted(names, key=names.index), names

@@ -19,8 +19,11 @@ _TYPES = {"1": "I", "2": "II"}
 _NOTE = (
     "The success attack rate (SAR) is how often a recovery is accepted as the person at a threshold of that false "
     "accept rate: type I against the photos that the victim learned from, type II against photos that it never saw "
-    "(Mai et al., TPAMI 2019). How high a cosine is depends on the recogniser: beside it stands by how many standard "
-    "deviations (SDs) it exceeds what photos of other people reach on average. "
+    "(Mai et al., TPAMI 2019). "
+)
+_DEVIATIONS = (
+    "How high a cosine is depends on the recogniser: beside it stands by how many standard deviations (SDs) it exceeds "
+    "what photos of other people reach on average. "
 )
 _SEEN = (
     "A recogniser that was attacked, that the victim uses or that an attack's students are made of, says whether its "
@@ -56,29 +59,28 @@ def _table(
     study: Study, places: Mapping[str, Mapping[Setting, list[Attempt]]], embedding: bool, attacked: bool
 ) -> Table | None:
     everything = [x for settings in places.values() for own in settings.values() for x in own]
-    shown = rates(everything)
-    rows = [row for x in places.values() for own in x.values() for row in _rows(study, own, len(x), attacked, shown)]
+    measures = {"cosine": COSINE} | {m: label(m) for m in rates(everything)}
+    if any(x.score("above_strangers", encoder) for x in everything for encoder in x.encoders(attacked)):
+        measures = {"cosine": COSINE, "above_strangers": ABOVE} | measures
+    rows = [row for x in places.values() for own in x.values() for row in _rows(study, own, len(x), attacked, measures)]
     if not rows:
         return None
     kind, which = "embeddings" if embedding else "classifiers", "attacked" if attacked else "unseen"
     who = "recognisers that were attacked" if attacked else "recognisers that were not attacked"
     caption = f"What {who} make of recoveries from {kind}, with 95% intervals."
-    columns = ("Attack", COSINE.text, ABOVE.text, *(label(m).text for m in shown))
-    note = _NOTE + (_SEEN if attacked else _UNSEEN)
+    columns = ("Attack", *(told.text for told in measures.values()))
+    note = _NOTE + (_DEVIATIONS if "above_strangers" in measures else "") + (_SEEN if attacked else _UNSEEN)
     slug_ = slug("inversion", "accepted", kind, which)
     return Table(slug_, caption, columns, tuple(rows), note, wide=True, folded=not embedding)
 
 
-def _rows(study: Study, own: list[Attempt], of: int, attacked: bool, shown: list[str]) -> list[Row]:
+def _rows(study: Study, own: list[Attempt], of: int, attacked: bool, measures: Mapping[str, Label]) -> list[Row]:
     """Rows of one victim and setting, under a head for each encoder."""
     rows: list[Row] = []
     encoders = dict.fromkeys(name for x in own for name in x.encoders(attacked))
     for encoder in encoders:
         made = [
-            Row((
-                x.opening(), x.cell("cosine", COSINE, encoder), x.cell("above_strangers", ABOVE, encoder),
-                *(x.cell(m, label(m), encoder) for m in shown),
-            ), x.row_kind)
+            Row((x.opening(), *(x.cell(m, told, encoder) for m, told in measures.items())), x.row_kind)
             for x in own
             if encoder in x.encoders(attacked) and x.score("cosine", encoder) is not None
         ]  # fmt: skip

@@ -198,12 +198,13 @@ def unfit(group: Group) -> list[tuple[str, str, str]]:
 
 
 def together(found: list[Attempt]) -> dict[str, dict[Setting, list[Attempt]]]:
-    """Attempts by the victim's name and, within it, by setting, in printing order."""
+    """Attempts by the victim's name and, within it, by setting, in printing order: runs of one method side by side."""
+    names = list(dict.fromkeys(attempt.name for attempt in found))
     places: dict[str, dict[Setting, list[Attempt]]] = {}
     for attempt in found:
         places.setdefault(attempt.victim.name, {}).setdefault(attempt.victim.setting, []).append(attempt)
     return {
-        name: {setting: sorted(own, key=_order) for setting, own in settings.items()}
+        name: {setting: sorted(own, key=lambda x: _order(x, names)) for setting, own in settings.items()}
         for name, settings in places.items()
     }
 
@@ -238,11 +239,12 @@ def _on(victim: Victim) -> list[Attempt]:
     scored = [k.method for k in victim.group.scores if k.measure == "top1" and k.surrogates == (victim.name,)]
     known = {defence for defence, _, _ in unfit(victim.group)}
     failed = [method for method, on, _ in failures(victim.group) if on == victim.name and method not in known]
-    return sorted((Attempt(victim, name) for name in dict.fromkeys((*scored, *failed))), key=_order)
+    names = list(victim.group.card.methods)
+    return sorted((Attempt(victim, name) for name in dict.fromkeys((*scored, *failed))), key=lambda x: _order(x, names))
 
 
-def _order(attempt: Attempt) -> tuple[object, ...]:
-    names = list(attempt.victim.group.card.methods)
+def _order(attempt: Attempt, names: list[str]) -> tuple[object, ...]:
+    """Controls first, then by the place among `names`."""
     own = next((i for i, known in enumerate(CONTROLS) if attempt.name.startswith(known)), len(CONTROLS))
     place = names.index(attempt.name) if attempt.name in names else len(names)
     return not attempt.is_control, own, place, attempt.name, attempt.victim.group.label
