@@ -221,10 +221,14 @@ class Session:
             print(f"Report: {files.html}")
 
 
-def _held_digests(value: Any, name: str, depth: int = 4) -> dict[str, str]:
-    """The digests of the weights and files that a study or a method was given, such as a cloak's generator, by where
-    they sit."""
-    if name.endswith(".training") and callable(value):  # a loader; what it loads is cached, so a second look is cheap
+_LOADERS = (".training", ".public")
+"""Settings of studies that hold a loader of photos."""
+
+
+def _held_digests(value: Any, name: str, depth: int = 8) -> dict[str, str]:
+    """The digests of the weights and files that a study or a method was given, such as a cloak's generator, the photos
+    of other people or a student's trunk, by where they sit."""
+    if name.endswith(_LOADERS) and callable(value):  # what it loads is cached, so a second look is cheap
         value = value()
     digest = getattr(value, "digest", None)
     if isinstance(digest, str):
@@ -236,7 +240,9 @@ def _held_digests(value: Any, name: str, depth: int = 4) -> dict[str, str]:
 
 
 def _held(value: Any) -> dict[str, Any]:
-    """What a partial recipe, a mapping or one of our own objects holds, by name."""
+    """What a partial recipe, a mapping, a list or one of our own objects holds, by name."""
+    if isinstance(value, list | tuple):
+        return {str(place): part for place, part in enumerate(value)}
     inside = getattr(value, "keywords", value if isinstance(value, Mapping) else None)
     if inside is not None:
         return {str(key): part for key, part in inside.items()}

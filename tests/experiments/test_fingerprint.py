@@ -1,5 +1,7 @@
 """What a run's fingerprint takes in of its methods."""
 
+import functools
+
 import hydra
 import pytest
 import torch
@@ -9,12 +11,14 @@ from safetensors.torch import save_file
 from torchvision.utils import save_image
 
 from attacks.lowkey import LowKey
+from conftest import made_up_faces
 from experiments.rooms import package_roots
 from experiments.run import build_methods
 from experiments.session import _held_digests
 from facesec_bench.asset_cache import install_converted
 from facesec_bench.asset_download import sha256
 from facesec_bench.assets import lookup
+from facesec_bench.data import Dataset
 from facesec_bench.errors import DataError
 from facesec_bench.generators.dcgan import DCGAN
 from facesec_bench.seeds import generator
@@ -84,3 +88,29 @@ def test_lowkeys_digest_is_the_same_whether_or_not_the_weights_were_there(tmp_pa
     there = LowKey().digest
     monkeypatch.setenv("FACESEC_CACHE", str(tmp_path))
     assert LowKey().digest == there
+
+
+def test_a_study_counts_the_photos_of_other_people_by_what_they_are():
+    class Loader:
+        def __init__(self, digest):
+            self.digest = digest
+
+        def __call__(self):
+            return Dataset("others", made_up_faces(2, 2, 0), (), self.digest, "none", {})
+
+    def digests(digest):
+        return _held_digests(functools.partial(print, public=functools.partial(Loader(digest))), "study")
+
+    assert digests("one") == {"study.public": "one"} and digests("two") == {"study.public": "two"}
+
+
+def test_what_a_list_deep_inside_a_method_holds_counts_too():
+    class Weights:
+        digest = "weights"
+
+    methods = {
+        "inversion": {
+            "lomma": functools.partial(print, students=functools.partial(print, trunks=[{"target": Weights()}]))
+        }
+    }
+    assert _held_digests(methods, "methods") == {"methods.inversion.lomma.students.trunks.0.target": "weights"}
