@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from experiments.catalogue import entries
 from experiments.rooms import check_rooms, package_roots
 from facesec_bench.errors import ConfigError, FacesecError
 
@@ -80,11 +82,31 @@ def execute(config: DictConfig) -> Path:
     missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra"))
     if missing:
         raise ConfigError(f"Found no value for {', '.join(missing)}, wanted one. Add to the line: {missing[0]}=...")
+    config = of_chosen(config)
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     # Imported now: torch and the rooms take seconds, and a wrong line should fail before that.
     from experiments.session import Session
 
     return Session(config, resolved, package_roots(), REPORT_ONLY).run()
+
+
+def of_chosen(config: DictConfig) -> DictConfig:
+    """The configuration without what an experiment says of methods that the line left out, as `inversion=[gmi]` does.
+
+    Raises:
+        ConfigError: settings of a method that does not exist, which a misspelling leaves.
+    """
+    left = copy.deepcopy(config)
+    with open_dict(left):
+        for group in METHOD_GROUPS:
+            for name, entry in list((left.get(group) or {}).items()):
+                if "_target_" in entry:
+                    continue
+                if name not in entries(group):
+                    known = ", ".join(entries(group))
+                    raise ConfigError(f"Found settings of {group}.{name}, wanted one of: {known}.")
+                del left[group][name]
+    return left
 
 
 def build_methods(config: DictConfig) -> dict[str, dict[str, Any]]:
