@@ -27,9 +27,10 @@ _AT_ONCE = 64
 class Repulsion:
     """A `search.Rule`: points on a sphere around each row are asked about, and those taken for somebody else push.
 
-    Where more than `share` of a row's points are right, its sphere grows by `growth` and the row stays; else it moves a
-    third of the radius, at most `longest`, away from the mean of the wrong points, unless it would leave the person
-    there. A row whose sphere has not grown for `patience` steps rests.
+    Where more than `share` of a row's points are right, its sphere grows by `growth` and the row stays; else it moves
+    by a third of the radius, at most `longest`, times the mean over all points of their directions, right ones counting
+    0 and wrong ones -1, unless it would leave the person there. (The released code moves in the step of growth too, and
+    does not count a move that was taken back as a step.) A row whose sphere has not grown for `patience` steps rests.
 
     Attributes:
         radius: of the spheres at the beginning.
@@ -69,7 +70,7 @@ class Repulsion:
         if not len(pushed):
             return params
         wrong = (~right[~grown]).to(params)
-        away = -functional.normalize((wrong[..., None] * ways[~grown]).sum(1), dim=1)
+        away = -(wrong[..., None] * ways[~grown]).mean(1)
         moved = params.clone()
         moved[pushed] += (self.radii[pushed] / 3).clamp_max(self.longest)[:, None] * away
         kept = self._asked(moved[pushed], pushed)
@@ -148,7 +149,7 @@ class BoundaryRepulsion:
         if missing:
             raise DataError(
                 f"boundary repulsion: of {drawn} drawn pictures too few were taken for the people {missing}; wanted "
-                "one for each picture asked for. Raise draws, or leave these people out and say so."
+                "one for each picture asked for. Raise draws in the attack's YAML, or take a prior that paints them."
             )
         return torch.stack([found[row] for row in range(len(people))])
 

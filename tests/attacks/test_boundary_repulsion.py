@@ -26,6 +26,23 @@ def test_a_point_near_the_border_moves_to_the_middle_and_its_sphere_grows():
     assert (rule.radii > 2).all()
 
 
+def test_a_move_is_a_third_of_the_radius_times_the_mean_over_all_points():
+    """Of 100 dimensions half the points are wrong: their mean is far shorter than one of them."""
+    asked = []
+
+    def half(params, rows):
+        asked.append(params)
+        return torch.arange(len(params)) % 2 == 0
+
+    rule = Repulsion(half, generator(0, "rule"), radius=2.0, points=32)
+    params = torch.zeros(1, 100)
+    moved = rule.step(params, None)
+    directions = (asked[0] - params) / 2.0
+    wrong = (torch.arange(32) % 2 == 1).float()[:, None]
+    assert torch.allclose(moved[0], -(2.0 / 3) * (wrong * directions).sum(0) / 32, atol=1e-6)
+    assert moved.norm() < 0.2
+
+
 def test_in_the_open_a_sphere_grows_and_nothing_moves():
     rule = Repulsion(lambda params, rows: torch.ones(len(params), dtype=torch.bool), generator(0), radius=1.0)
     params = torch.tensor([[1.0, 2.0]])
