@@ -45,6 +45,7 @@ class Inversion:
         jitter: views over which the loss is averaged, one a step.
         views: random views over which the victim's confidence is averaged for the choice among restarts; 0 looks at the
             picture itself.
+        pick: how far these views differ; None for as far as `jitter`.
         students: further classifiers on which the loss is taken too; LOMMA's model augmentation.
         stop: a picture of which the victim is at least this sure (probability or cosine) moves no further in its
             stage; None walks all steps.
@@ -65,6 +66,7 @@ class Inversion:
     pull: float = 0.0
     jitter: Jitter = field(default_factory=Jitter)
     views: int = 0
+    pick: Jitter | None = None
     students: Students | None = None
     stop: float | None = None
     at_once: int = 64
@@ -138,7 +140,8 @@ class Inversion:
     def _looks(self, rng: torch.Generator) -> list[View]:
         if not self.views:
             return [lambda chips: chips]
-        return [lambda chips: self.jitter.seen(chips, rng)] * self.views
+        jitter = self.jitter if self.pick is None else self.pick
+        return [lambda chips: jitter.seen(chips, rng)] * self.views
 
 
 @dataclass(frozen=True)
