@@ -98,7 +98,9 @@ class GeneratorPrior:
     cost = None
 
     def bind(self, victim: object, public: Tensor, rng: torch.Generator) -> GeneratorPrior:
-        """Itself, see `PriorMaker`."""
+        """Itself, see `PriorMaker`, with the generator where the public photos are."""
+        if isinstance(self.generator, nn.Module):
+            self.generator.to(public.device)
         return self
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:

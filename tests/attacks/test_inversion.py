@@ -8,7 +8,7 @@ from torch import nn
 
 from attacks.identity_losses import Cosine, CrossEntropy, LogitLoss, Margin, Poincare
 from attacks.inversion import Inversion
-from attacks.inversion_priors import EigenfacePrior, GaussianSpace, PixelPrior
+from attacks.inversion_priors import EigenfacePrior, GaussianSpace, GeneratorPrior, PixelPrior
 from attacks.inversion_stages import Stage
 from attacks.jitter import Jitter
 from facesec_bench.access import ClassifierAccess, EmbeddingAccess
@@ -111,6 +111,37 @@ def test_of_the_restarts_the_surest_are_kept_one_for_each_picture_asked_for():
     drawn = Flat().render(Flat().draw(12, generator(0, "attack")))
     best = confidence(drawn, [1] * 12).sort(descending=True).values[:2]
     assert torch.allclose(confidence(chips, people), best)
+
+
+class Mirrored(nn.Module):
+    """The red, who is seen where the left half is bright, and the rest."""
+
+    name, classes, digest = "mirrored", 3, "1" * 64
+
+    def features(self, chips):
+        return chips[..., : chips.shape[-1] // 2].mean((2, 3))
+
+    def head(self, features):
+        return 8 * features
+
+
+class Sided(Flat):
+    """Colours of which only one half of the picture has any."""
+
+    def picture(self, params):
+        left = torch.arange(8) < 4
+        side = torch.where(params[:, :1] > 0, left, ~left)[:, None, None, :]
+        return super().picture(params) * side
+
+
+def test_the_pick_among_restarts_may_look_from_further_than_the_search():
+    def picked(**changes):
+        attack = inversion(prior=Sided(), steps=0, restarts=8, views=8, **changes)
+        return attack(torch.tensor([0]), ClassifierAccess(Mirrored(), "white"), PUBLIC, generator(0, "attack"))
+
+    plain, alike = picked(), picked(pick=Jitter())
+    assert torch.equal(plain, alike), "unless told, it looks as the search does"
+    assert not torch.equal(picked(pick=Jitter(flip=1.0)), plain)
 
 
 def test_a_picture_that_has_arrived_stops_asking_and_the_others_go_on():
@@ -233,3 +264,22 @@ def test_cropped_eigenfaces_spend_nothing_on_what_is_around_a_face_and_like_its_
     )
     with pytest.raises(ConfigError, match="divides 112"):
         EigenfacePrior(photos, components=5, side=32, cropped=True)
+
+
+class Elsewhere(nn.Module):
+    """A generator of which only the place matters."""
+
+    name, digest, resolution, landmarks = "elsewhere", "0" * 64, 8, ((2, 3), (5, 3), (3.5, 4), (2.5, 6), (4.5, 6))
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def units(self):
+        return {"z": 1.0}
+
+
+def test_a_generator_comes_to_the_device_of_the_public_photos():
+    prior = GeneratorPrior(Elsewhere(), ["z"])
+    prior.bind(None, PUBLIC.to("meta"), generator(0))
+    assert prior.generator.weight.device.type == "meta"
