@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,15 @@ def recipe(
         code: what does beside the modules that all these GANs share.
     """
     lines = trained.code_digest(*_CODE, *code)
-    return {"seed": seed, "public": tensor_digest(public), "code": lines, "torch": torch.__version__, **settings}
+    # "keeps": entries of before times were kept are not found.
+    return {
+        "seed": seed,
+        "keeps": "asked, seconds",
+        "public": tensor_digest(public),
+        "code": lines,
+        "torch": torch.__version__,
+        **settings,
+    }
 
 
 def kept(
@@ -44,8 +53,8 @@ def kept(
 ) -> str:
     """Train these networks in place, or put into them what the same recipe once made.
 
-    What a training asks of the victim is kept with the weights and counted again when they are used again: an attack
-    costs its victim the same, whoever ran before.
+    What a training asks of the victim and how long it takes are kept with the weights and counted again when they are
+    used again: an attack costs the same, whoever ran before.
 
     Args:
         name, recipe: see `facesec_bench.trained`.
@@ -63,14 +72,17 @@ def kept(
     found = trained.load(name, recipe)
     if found is None:
         queries, gradients = meter.queries, meter.gradients
+        began = time.perf_counter()
         curve = train()
+        seconds = torch.tensor(time.perf_counter() - began, dtype=torch.float64)
         asked = torch.tensor([meter.queries - queries, meter.gradients - gradients])
         found = {f"{part}.{key}": value for part, net in networks.items() for key, value in net.state_dict().items()}
-        trained.store(name, recipe, found | {"asked": asked}, curve)
+        trained.store(name, recipe, found | {"asked": asked, "seconds": seconds}, curve)
         return entry
     queries, gradients = found["asked"].tolist()
     meter.ask(queries)
     meter.gradients += gradients
+    meter.kept_seconds += float(found["seconds"])
     for part, net in networks.items():
         net.load_state_dict({k.removeprefix(f"{part}."): v for k, v in found.items() if k.startswith(f"{part}.")})
     return entry

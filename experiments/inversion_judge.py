@@ -96,7 +96,7 @@ class Judge:
         rng = generator(self.seed, "inversion", method, victim.name)
         began = time.perf_counter()
         chips = attack(people.to(self.device), access, self.public.to(self.device), rng)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began + access.meter.kept_seconds
         shape = (len(people), 3, CHIP_SIZE, CHIP_SIZE)
         kept = as_kept(checked(chips.detach().float().cpu(), shape, method))
         return Recovered(kept, access.meter.queries, access.meter.gradients, seconds)

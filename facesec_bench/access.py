@@ -55,11 +55,13 @@ class Meter:
         queries: images that went forward.
         gradients: images whose gradient came back.
         most: queries after which the next is refused; None for no end.
+        kept_seconds: what was learned from the victim in an earlier run, and used again, took then.
     """
 
     queries: int = 0
     gradients: int = 0
     most: int | None = None
+    kept_seconds: float = 0.0
 
     @property
     def left(self) -> int | None:
@@ -226,5 +228,5 @@ def _need(found: str, wanted: str, known: tuple[str, ...], name: str, what: str)
     if known.index(found) > known.index(wanted):
         raise AccessError(
             f"{name}: found a request for {what} at access level {found!r}, wanted {wanted!r} or more. Choose an "
-            "attack for this level, or say access=... in the attack's YAML."
+            "attack for this level, or say level=... in the attack's YAML."
         )

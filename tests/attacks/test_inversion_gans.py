@@ -1,6 +1,7 @@
 """GANs for inversion, trained for seconds on toys: turns, costs, classes, counts and what is kept."""
 
 import copy
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -308,6 +309,7 @@ def test_what_is_kept_is_what_was_asked():
 
     def train():
         meter.ask(7)
+        time.sleep(0.05)
         return [Point(1, 0.5, {})]
 
     entry = kept("toy", {"a": 1}, {"net": net}, train, meter)
@@ -315,6 +317,7 @@ def test_what_is_kept_is_what_was_asked():
     fresh = Meter(most=7)
     assert kept("toy", {"a": 1}, {"net": other}, train, fresh) == entry
     assert torch.equal(other.weight, net.weight) and (fresh.queries, fresh.left) == (7, 0)
+    assert meter.kept_seconds == 0 and fresh.kept_seconds >= 0.05, "what it took is told again"
     with pytest.raises(AccessError):
         kept("toy", {"a": 1}, {"net": other}, train, Meter(most=6))
 
