@@ -36,7 +36,7 @@ class Recovered(NamedTuple):
 
 
 class Kept:
-    """The recoveries of a run, and of stopped runs of the same fingerprint and seed.
+    """The recoveries of a run, and of runs of the same fingerprint and seed that were stopped or had failures.
 
     Args:
         run: its folder takes the files until `clear`. With `force=true` no other run's are looked at.
@@ -48,7 +48,8 @@ class Kept:
         self.stopped = [
             folder / "recovered"
             for folder, card in same
-            if (card.fingerprint, card.seed, card.status) == (run.card.fingerprint, run.seed, "failed")
+            if (card.fingerprint, card.seed) == (run.card.fingerprint, run.seed)
+            and (card.status == "failed" or card.failures)
             and folder != run.folder
         ]
         self.taken_up = 0
@@ -76,11 +77,14 @@ class Kept:
         write_atomically(self.own / victim / f"{method}.safetensors", save(tensors))
 
     def clear(self) -> None:
-        """Forget them all, and say on the card how many came from a stopped run."""
+        """Forget them all, and say on the card how many came from a stopped run. Where an attack could not run, the
+        others' are kept for the next try."""
         if self.taken_up:
             self.run.note(
                 f"The run was taken up where an earlier one of the same configuration, code and seed was stopped: "
                 f"attacks that were not run again and whose times are the earlier run's: {self.taken_up}."
             )
+        if self.run.card.failures:
+            return
         for folder in (self.own, *self.stopped):
             shutil.rmtree(folder, ignore_errors=True)

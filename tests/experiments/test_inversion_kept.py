@@ -63,6 +63,20 @@ def test_at_the_end_nothing_stays_and_the_card_says_what_was_taken_up(tmp_path):
     assert not fresh.card.notes
 
 
+def test_where_an_attack_failed_the_others_are_kept_for_the_next_try(tmp_path):
+    first = run(tmp_path, "first")
+    kept = Kept(first)
+    kept.put("gmi", "head", FOUND)
+    first.card.failures.append("brep_mi on head: found nobody")
+    kept.clear()
+    run(tmp_path, "first", "finished", failures=first.card.failures)
+    second = run(tmp_path, "second")
+    again = Kept(second)
+    assert torch.equal(again.find("gmi", "head").chips, CHIPS)
+    again.clear()
+    assert not (first.folder / "recovered").exists(), "once all have run nothing stays"
+
+
 def test_a_run_stopped_twice_hands_on_all_it_has(tmp_path):
     stopped(tmp_path)
     second = run(tmp_path, "second")
