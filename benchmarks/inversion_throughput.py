@@ -4,7 +4,7 @@
 
 The published loop (GMI, KED-MI, LOMMA) takes every person from a drawn latent through a fixed number of iterations,
 whatever has been reached. Ours begins at the best of a drawn pool, and a picture leaves when the victim is sure of it
-under random views. Loss, step rule, prior and victim are the same; top-1 by a recogniser that was not attacked stands
+as it is. Loss, step rule, prior and victim are the same; top-1 by a recogniser that was not attacked stands
 beside the speed, as speed alone would be easy.
 """
 
