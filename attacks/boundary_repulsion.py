@@ -115,27 +115,32 @@ class BoundaryRepulsion:
             raise ConfigError(f"boundary repulsion: found {self}, wanted lengths above 0 and a growth above 1.")
 
     def __call__(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Tensor:
-        """One picture for each row, see `inversion.Inversion`.
+        """One picture for each row, see `inversion.Inversion`. For whom no drawn picture is taken, the search cannot
+        begin: a drawn picture stands there, and the victim's meter has a note.
 
         Raises:
-            DataError: somebody for whom no drawn picture is taken.
+            DataError: there is nobody for whom one is taken.
             AccessError: the victim's budget is spent.
         """
         prior = self.prior.bind(victim, public, rng)
 
         def right(params: Tensor, rows: Tensor) -> Tensor:
-            return victim.labels(prior.render(prior.project(params))) == people[rows]
+            return victim.labels(prior.render(prior.project(params))) == people[reached[rows]]
 
         rule = Repulsion(
             right, rng, self.points, self.radius, self.growth, self.share, self.longest, self.patience
         )  # fmt: skip
         with borrowed(*modules_of(prior)), torch.no_grad():
-            begin = self._begin(prior, people, victim, rng)
-            found = minimise(_no_gradient, PointSpace(prior, begin), rule, self.steps, rng)
+            found, reached = self._begin(prior, people, victim, rng)
+            space = PointSpace(prior, found[reached])
+            found[reached] = minimise(_no_gradient, space, rule, self.steps, rng)
             return torch.cat([prior.render(few) for few in found.split(_AT_ONCE)])
 
-    def _begin(self, prior: Prior, people: Tensor, victim: ClassifierAccess, rng: torch.Generator) -> Tensor:
-        """(B, P): for each row a drawn picture that is taken for its person; one pool serves all rows."""
+    def _begin(
+        self, prior: Prior, people: Tensor, victim: ClassifierAccess, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """(B, P): for each row a drawn picture that is taken for its person, or any; and the rows (R,) of the former.
+        One pool serves all rows."""
         found: dict[int, Tensor] = {}
         drawn = 0
         while len(found) < len(people) and drawn < self.draws:
@@ -145,13 +150,20 @@ class BoundaryRepulsion:
                 waiting = [row for row, person in enumerate(people.tolist()) if person == label and row not in found]
                 if waiting:
                     found[waiting[0]] = params
-        missing = sorted({int(people[row]) for row in range(len(people)) if row not in found})
-        if missing:
+        if not found:
             raise DataError(
-                f"boundary repulsion: of {drawn} drawn pictures too few were taken for the people {missing}; wanted "
-                "one for each picture asked for. Raise draws in the attack's YAML, or take a prior that paints them."
+                f"boundary repulsion: none of {drawn} drawn pictures was taken for any of the people asked for; wanted "
+                "one for each picture. Raise draws in the attack's YAML, or take a prior that paints them."
             )
-        return torch.stack([found[row] for row in range(len(people))])
+        missing = [row for row in range(len(people)) if row not in found]
+        if missing:
+            victim.meter.notes.append(
+                f"of {drawn} drawn pictures too few were taken for the person of {len(missing)} of {len(people)} "
+                "pictures, so that their search could not begin: drawn pictures stand there, and count."
+            )
+            found |= dict(zip(missing, prior.draw(len(missing), rng).to(people.device), strict=True))
+        reached = [row for row in range(len(people)) if row not in missing]
+        return torch.stack([found[row] for row in range(len(people))]), torch.tensor(reached, device=people.device)
 
 
 def _no_gradient(images: Tensor) -> Tensor:

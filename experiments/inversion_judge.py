@@ -84,6 +84,8 @@ class Judge:
         if found is None:
             found = self._recovered(method, attack, victim, people)
             self.kept.put(method, victim.name, found)
+        for note in found.notes:
+            self.kept.run.note(f"{method} on {victim.name}: {note}")
         outcome = Outcome()
         for measure in ("queries", "gradients", "seconds"):
             each = getattr(found, measure) / len(people)
@@ -99,7 +101,8 @@ class Judge:
         seconds = time.perf_counter() - began + access.meter.kept_seconds
         shape = (len(people), 3, CHIP_SIZE, CHIP_SIZE)
         kept = as_kept(checked(chips.detach().float().cpu(), shape, method))
-        return Recovered(kept, access.meter.queries, access.meter.gradients, seconds)
+        meter = access.meter
+        return Recovered(kept, meter.queries, meter.gradients, seconds, tuple(meter.notes))
 
     def private_faces(self) -> float:
         """The share of the private photos themselves that pass for faces."""

@@ -27,12 +27,14 @@ class Recovered(NamedTuple):
         chips: (B, 3, 224, 224) in [0, 1], of 8 bits.
         queries, gradients: images asked about.
         seconds: wall time of the attack.
+        notes: what it had to say of its pictures.
     """
 
     chips: Tensor
     queries: int
     gradients: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class Kept:
@@ -64,12 +66,12 @@ class Kept:
             except (OSError, SafetensorError, KeyError, ValueError):
                 continue
             self.taken_up += 1
-            return Recovered(found["chips"].float() / 255, **cost)
+            return Recovered(found["chips"].float() / 255, **cost | {"notes": tuple(cost.get("notes", ()))})
         return None
 
     def put(self, method: str, victim: str, recovered: Recovered) -> None:
         """Write one down."""
-        cost = {"queries": recovered.queries, "gradients": recovered.gradients, "seconds": recovered.seconds}
+        cost = {name: value for name, value in recovered._asdict().items() if name != "chips"}
         tensors = {
             "chips": (recovered.chips * 255).round().to(torch.uint8).contiguous(),
             "cost": torch.tensor(list(json.dumps(cost).encode()), dtype=torch.uint8),

@@ -7,7 +7,7 @@ counted, an image a query. So "label only" is a property of the run, not of an a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -56,12 +56,14 @@ class Meter:
         gradients: images whose gradient came back.
         most: queries after which the next is refused; None for no end.
         kept_seconds: what was learned from the victim in an earlier run, and used again, took then.
+        notes: what an attack has to say of its pictures, for every reader of the report.
     """
 
     queries: int = 0
     gradients: int = 0
     most: int | None = None
     kept_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int | None:

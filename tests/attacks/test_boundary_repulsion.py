@@ -128,8 +128,22 @@ def test_nothing_beyond_the_prior_is_asked_about():
     BoundaryRepulsion(Boxed(), steps=5)(torch.tensor([0, 1]), victim, None, generator(0))
 
 
-def test_somebody_who_is_never_seen_is_named():
-    with pytest.raises(DataError, match=r"people \[2\]"):
+def test_who_is_never_seen_gets_a_drawn_picture_and_a_note_and_the_others_their_search():
+    victim = ClassifierAccess(Never(), "hard_label")
+    people = torch.tensor([0, 2, 1])
+    chips = BoundaryRepulsion(Flat(), steps=20, draws=128)(people, victim, None, generator(0))
+    (note,) = victim.meter.notes
+    assert "of 128 drawn pictures" in note and "1 of 3 pictures" in note
+    means = chips.mean((2, 3))
+    assert means[0].argmax() == 0 and means[2].argmax() == 1, "who is seen is searched for"
+    plain = BoundaryRepulsion(Flat(), steps=0, draws=128)(
+        people, ClassifierAccess(Never(), "hard_label"), None, generator(0)
+    )
+    assert torch.equal(chips[1], plain[1]) and not torch.equal(chips[0], plain[0])
+
+
+def test_nobody_seen_at_all_is_an_error():
+    with pytest.raises(DataError, match="none of 2 drawn pictures"):
         BoundaryRepulsion(Flat(), draws=2)(
             torch.tensor([2]), ClassifierAccess(Never(), "hard_label"), None, generator(0)
         )

@@ -9,7 +9,7 @@ from facesec_bench.records import RunCard
 from facesec_bench.runs import Run
 
 CHIPS = (torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
-FOUND = Recovered(CHIPS, 40, 20, 1.5)
+FOUND = Recovered(CHIPS, 40, 20, 1.5, ("one was not reached",))
 
 
 def run(folder, name: str, status: str = "running", **changes) -> Run:

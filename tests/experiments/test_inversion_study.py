@@ -346,3 +346,13 @@ def test_fid_is_given_where_the_user_brings_the_features_and_is_zero_of_the_priv
     assert scores["fid/all/head"].value == pytest.approx(0, abs=1e-5) and scores["fid/all/head"].n == len(everyone)
     assert scores["fid/mean_face/head"].value > 1e-4
     assert "fid/thief/head" not in study(tmp_path / "without")[0].scores
+
+
+def test_what_an_attack_says_of_its_pictures_stands_on_the_card(tmp_path):
+    class Telling(Thief):
+        def __call__(self, people, victim, public, rng):
+            victim.meter.notes.append("two were not reached.")
+            return super().__call__(people, victim, public, rng)
+
+    _, run = study(tmp_path, attacks={"telling": Telling(photo_of_each(dataset()))})
+    assert "telling on head: two were not reached." in run.card.notes
