@@ -51,7 +51,7 @@ class Kept:
             folder / "recovered"
             for folder, card in same
             if (card.fingerprint, card.seed) == (run.card.fingerprint, run.seed)
-            and (card.status == "failed" or card.failures)
+            and (card.status == "failed" or (card.status == "finished" and card.failures))
             and folder != run.folder
         ]
         self.taken_up = 0

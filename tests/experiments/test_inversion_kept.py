@@ -71,6 +71,9 @@ def test_where_an_attack_failed_the_others_are_kept_for_the_next_try(tmp_path):
     kept.clear()
     run(tmp_path, "first", "finished", failures=first.card.failures)
     second = run(tmp_path, "second")
+    run(tmp_path, "first", "running", failures=first.card.failures)
+    assert Kept(second).find("gmi", "head") is None, "a run that goes on needs its own"
+    run(tmp_path, "first", "finished", failures=first.card.failures)
     again = Kept(second)
     assert torch.equal(again.find("gmi", "head").chips, CHIPS)
     again.clear()
