@@ -115,8 +115,10 @@ class GeneratorPrior:
 
     def picture(self, params: Tensor) -> Tensor:
         """(B, P) -> (B, 3, R, R), as the generator paints it."""
-        # A seed of its own: the mean may draw noise maps, which must not change between two looks at one picture.
-        latent = dict(self.generator.mean(len(params), torch.Generator(params.device).manual_seed(0)))
+        # A seed of its own, and one for all: the mean may draw noise maps, which must not change between two looks at
+        # one picture, wherever in a batch it stands.
+        one = self.generator.mean(1, torch.Generator(params.device).manual_seed(0))
+        latent = {layer: values.expand(len(params), *values.shape[1:]) for layer, values in one.items()}
         begin = 0
         for layer in self.layers:
             origin = latent[layer]

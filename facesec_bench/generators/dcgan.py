@@ -93,6 +93,14 @@ class DCGAN(nn.Module):
         check_latent(self.name, latent, SHAPES)
         return self._paint(latent["z"], [latent[layer] for layer in SHAPES if layer != "z"])
 
+    def values(self, latent: Latent) -> dict[str, Tensor]:
+        """What each layer is: z itself, and the feature maps with their offsets, (B, ...) as in SHAPES."""
+        check_latent(self.name, latent, SHAPES)
+        found, x = {"z": latent["z"]}, latent["z"][:, :, None, None]
+        for name, layer in zip(list(SHAPES)[1:], self.layers[:-1], strict=False):
+            x = found[name] = torch.relu(layer(x)) + latent[name]
+        return found
+
     def _paint(self, z: Tensor, offsets: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
         x = z[:, :, None, None]
         for i, layer in enumerate(self.layers[:-1]):

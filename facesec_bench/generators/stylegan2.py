@@ -111,6 +111,11 @@ class _Generator(Network):
         noise = [latent[layer] for layer in self.shapes if layer.startswith("noise")]
         return _Cut.apply((self.paint(styles, noise) + 1) / 2)  # type: ignore[no-any-return]
 
+    def values(self, latent: Latent) -> dict[str, Tensor]:
+        """What each layer is: the latent's own rows and noise maps, none is computed from another."""
+        check_latent(self.name, latent, self.shapes)
+        return dict(latent)
+
     def save(self, path: str | Path) -> None:
         """Write the weights in the layout of rosinality's port: .safetensors, or a torch file under `g_ema`."""
         stylegan2_weights.write(path, self.state_dict())
