@@ -110,9 +110,15 @@ class BoundaryRepulsion:
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.draws, self.points, self.patience) < 1 or not 0 < self.share <= 1:
-            raise ConfigError(f"boundary repulsion: found {self}, wanted counts above 0 and a share up to 1.")
+            raise ConfigError(
+                f"boundary repulsion: found steps {self.steps}, draws {self.draws}, points {self.points}, patience "
+                f"{self.patience} and share {self.share}, wanted 0 steps or more, counts above 0 and a share up to 1."
+            )
         if not min(self.radius, self.longest) > 0 or not self.growth > 1:
-            raise ConfigError(f"boundary repulsion: found {self}, wanted lengths above 0 and a growth above 1.")
+            raise ConfigError(
+                f"boundary repulsion: found radius {self.radius}, longest {self.longest} and growth {self.growth}, "
+                "wanted lengths above 0 and a growth above 1."
+            )
 
     def __call__(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Tensor:
         """One picture for each row, see `inversion.Inversion`. For whom no drawn picture is taken, the search cannot

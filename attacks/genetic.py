@@ -124,10 +124,14 @@ class Genetic:
     def __post_init__(self) -> None:
         if self.generations < 0 or self.population < 2 or not self.spread > 0:
             raise ConfigError(
-                f"genetic: found {self}, wanted two members or more, a spread above 0, no negative count."
+                f"genetic: found {self.generations} generations, population {self.population} and spread "
+                f"{self.spread}, wanted 0 generations or more, two members or more, and a spread above 0."
             )
         if not 0 <= self.mutation <= 1 or not 0 <= self.elite < 1:
-            raise ConfigError(f"genetic: found {self}, wanted a mutation of 0 to 1 and an elite of 0 to below 1.")
+            raise ConfigError(
+                f"genetic: found mutation {self.mutation} and elite {self.elite}, wanted a mutation of 0 to 1 and an "
+                "elite of 0 to below 1."
+            )
 
     def __call__(self, people: Tensor, victim: ClassifierAccess, public: Tensor, rng: torch.Generator) -> Tensor:
         """One picture for each row, see `inversion.Inversion`.

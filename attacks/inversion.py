@@ -75,7 +75,8 @@ class Inversion:
     def __post_init__(self) -> None:
         if min(self.steps, self.pool, self.views) < 0 or min(self.restarts, self.at_once) < 1 or not self.pull >= 0:
             raise ConfigError(
-                "inversion: wanted steps, pool, views and pull of 0 or more, and restarts and at_once above 0."
+                f"inversion: found steps {self.steps}, pool {self.pool}, views {self.views}, pull {self.pull}, "
+                f"restarts {self.restarts} and at_once {self.at_once}; wanted 0 or more, of the last two 1 or more."
             )
         if self.stages and (self.steps or self.distribution):
             raise ConfigError("inversion: found stages beside steps or a distribution, wanted stages alone.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 CONF = Path(__file__).resolve().parent / "conf"
@@ -23,6 +26,26 @@ def entries(group: str) -> dict[str, dict[str, str]]:
     if not folder.is_dir():
         raise KeyError(group)
     return {path.stem: header(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def unknown_name(arguments: Sequence[str]) -> str:
+    """What is wrong with a line that chooses, as in `inversion=[gmmi]`, a name that a group does not have; empty if
+    nothing is. Hydra's own words name neither the choices nor where to find them. Not asked of a line that brings
+    configuration of its own."""
+    if any(argument.startswith(("--config", "-cd", "hydra.searchpath")) for argument in arguments):
+        return ""
+    for argument in arguments:
+        group, equals, value = argument.partition("=")
+        group = group.lstrip("+").partition("@")[0].removeprefix("/")
+        if not equals or group not in groups() or not re.fullmatch(r"\[?[\w,\s-]*\]?", value):
+            continue
+        known = entries(group)
+        for name in filter(None, (part.strip() for part in value.strip("[]").split(","))):
+            if name != "null" and name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                meant = f" Did you mean {near[0]}?" if near else ""
+                return f"Found {group}={name}, wanted one of: {', '.join(known)}.{meant} See: facesec list {group}"
+    return ""
 
 
 def header(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.catalogue import entries, groups
+from experiments.catalogue import entries, groups, unknown_name
 from experiments.cli_assets import app as assets_app
 from experiments.cli_protect import protect
 from experiments.cli_semsim import app as semsim_app
@@ -42,6 +42,9 @@ def run(context: typer.Context) -> None:
     """Run a study. Everything after `run` is Hydra's: experiment=evasion, -m eps_255=2,4,8, --cfg job, --help ..."""
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", GIT_PYTHON_REFRESH="quiet")
     arguments = context.args
+    if wrong := unknown_name(arguments):
+        print(f"facesec: {wrong}", file=sys.stderr)
+        raise typer.Exit(1)
     sweep = any(flag in arguments for flag in ("-m", "--multirun"))
     if sweep:
         os.environ["FACESEC_SWEEP"] = uuid.uuid4().hex[:12]
@@ -58,7 +61,11 @@ def run(context: typer.Context) -> None:
         runner.main()
         crashed = False
     except KeyboardInterrupt:
-        print("facesec: interrupted; the run is marked as failed.", file=sys.stderr)
+        print(
+            "facesec: interrupted; the run is marked as failed. The same line runs it again; an inversion study is "
+            "taken up where it was.",
+            file=sys.stderr,
+        )
         raise typer.Exit(130) from None
     finally:
         if sweep:

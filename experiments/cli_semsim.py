@@ -52,6 +52,7 @@ def train(
     with _errors_in_words():
         from experiments import semsim
         from experiments.semsim_answers import identify, read_answers
+        from experiments.session import pick_device
         from facesec_bench.progress import track
 
         course = semsim.Course(side=side, steps=steps, held_out=held_out)
@@ -65,7 +66,7 @@ def train(
             out,
             course,
             seed,
-            device=device,
+            device=pick_device(device),
             force=force,
             progress=progress,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
 
 import torch
@@ -103,6 +104,12 @@ class _Study:
             seed=run.seed,
             kept=dataset.held,
         )
+        wanted = self.design.people
+        print(
+            f"inversion: {self.private.classes} people are attacked"
+            + (f", {wanted} were wanted" if wanted is not None and self.private.classes < wanted else ""),
+            file=sys.stderr,
+        )
         if self.private.shortfall:
             run.note(self.private.shortfall)
         self.encoders: dict[str, Encoder] = {}
@@ -131,7 +138,7 @@ class _Study:
             defended = self._hardened(taught)
         self._describe(taught)
         with self.run.stage("attack"):
-            for job in track(self._jobs(taught, defended), "inversion"):
+            for job in track(self._jobs(taught, defended), "inversion", alike=False):
                 self._attack(*job)
         self.outcome.strips += self.judge.strips(self.run.folder, self.design.examples)
         self.outcome.scores |= summarise(self.outcome.records, self.run.seed)
@@ -193,7 +200,7 @@ class _Study:
             DataError: none does, and no embedding is attacked either.
         """
         found, why = {}, ""
-        for name, plan in self.plan.victims.items():
+        for name, plan in track(self.plan.victims.items(), "teaching victims", len(self.plan.victims), alike=False):
             try:
                 found[name] = self._taught(name, plan)
             except DataError as error:
@@ -213,23 +220,23 @@ class _Study:
     def _hardened(self, taught: Mapping[str, ClosedSet]) -> dict[str, tuple[str, ClosedSet]]:
         """Name of the defended network -> (victim it was, network). Its accuracy is told, not asked for."""
         found: dict[str, tuple[str, ClosedSet]] = {}
-        for name in self.design.harden:
-            if name not in taught:
-                continue  # said already
-            for defence, harden in self.plan.hardening.items():
-                plan, rng = self.plan.victims[name], generator(self.run.seed, "harden", name, defence)
-                try:
-                    network = harden(self._build(name, plan), self.private.taught, plan.schooling, rng)
-                except FacesecError as error:
-                    fail(self.run, f"{defence} on {name}: {error}")
-                    continue
-                network.requires_grad_(False).eval()
-                network.name = f"{name}_{defence}"
-                self._held_accuracy(network.name, right(network, self.private.held), "victim_accuracy")
-                found[network.name] = name, network
-                about = {"victim": name, "defence": defence, "title": getattr(type(harden), "__doc__", "")}
-                spent = {key: float(getattr(network, key)) for key in ("epsilon", "delta") if hasattr(network, key)}
-                self.run.card.data.setdefault("defended", {})[network.name] = about | spent
+        # A victim that is not taught was told of already.
+        pairs = [(name, defence) for name in self.design.harden if name in taught for defence in self.plan.hardening]
+        for name, defence in track(pairs, "teaching defended victims", alike=False):
+            plan, harden = self.plan.victims[name], self.plan.hardening[defence]
+            rng = generator(self.run.seed, "harden", name, defence)
+            try:
+                network = harden(self._build(name, plan), self.private.taught, plan.schooling, rng)
+            except FacesecError as error:
+                fail(self.run, f"{defence} on {name}: {error}")
+                continue
+            network.requires_grad_(False).eval()
+            network.name = f"{name}_{defence}"
+            self._held_accuracy(network.name, right(network, self.private.held), "victim_accuracy")
+            found[network.name] = name, network
+            about = {"victim": name, "defence": defence, "title": getattr(type(harden), "__doc__", "")}
+            spent = {key: float(getattr(network, key)) for key in ("epsilon", "delta") if hasattr(network, key)}
+            self.run.card.data.setdefault("defended", {})[network.name] = about | spent
         return found
 
     def _jobs(

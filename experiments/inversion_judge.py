@@ -86,6 +86,10 @@ class Judge:
             self.kept.put(method, victim.name, found)
         for note in found.notes:
             self.kept.run.note(f"{method} on {victim.name}: {note}")
+        if attack.asks != "any" and not (found.queries or found.gradients):  # controls may
+            self.kept.run.note(
+                f"{method} on {victim.name}: it asked nothing, so its pictures are drawn and not searched for."
+            )
         outcome = Outcome()
         for measure in ("queries", "gradients", "seconds"):
             each = getattr(found, measure) / len(people)

@@ -92,6 +92,10 @@ class Design:
                 f"Found samples {self.samples}, examples {self.examples} and plausible {self.plausible} in "
                 "study.design, wanted 1 or more, 0 or more, and a confidence in [0, 1]."
             )
+        if self.people is not None and not (isinstance(self.people, int) and self.people >= 2):
+            raise ConfigError(f"Found study.design.people {self.people!r}, wanted 2 or more, or null for all.")
+        if not 0 < self.held < 1:
+            raise ConfigError(f"Found study.design.held {self.held}, wanted a share between 0 and 1.")
         if self.most is not None and self.most < 1:
             raise ConfigError(f"Found study.design.most {self.most}, wanted 1 query or more, or null for no end.")
         if not (0 <= self.least_victim <= 1 and 0 <= self.least_evaluator <= 1):
@@ -136,7 +140,8 @@ class Plan:
         for what, (names, among) in known.items():
             unknown = [name for name in names if name not in among]
             if unknown:
-                raise ConfigError(f"Found {unknown} in study.design.{what}, wanted names among: {list(among)}.")
+                more = ", or add it to target=[...]" if among is targets else ""
+                raise ConfigError(f"Found {unknown} in study.design.{what}, wanted names among: {list(among)}{more}.")
         self._check_used()
         clash = set(self.victims) & set(targets)
         if clash:
@@ -167,6 +172,12 @@ class Plan:
         ):
             if of and not self.of(asks):
                 raise ConfigError(f"Found {list(of)} to attack and no attack that asks {asks}s, wanted {remedy}.")
+        searches = {name: attack for name, attack in self.of("classifier").items() if attack.asks != "any"}
+        if design.filter and all(level(attack, "classifier") == "white" for attack in searches.values()):
+            raise ConfigError(
+                f"Found answer={list(self.answers)} and no attack that it stands before: {list(searches)} "
+                "have the weights. Wanted one that asks, such as mirror or brep_mi."
+            )
         lost = set(design.hardened_by or ()) - set(self.of("classifier"))
         if lost:
             raise ConfigError(

@@ -45,7 +45,10 @@ class Course:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.saved_every) < 1 or not self.learning_rate > 0:
-            raise ConfigError(f"semsim: found {self}, wanted steps, batch, saved_every and a rate above 0.")
+            raise ConfigError(
+                f"semsim: found steps {self.steps}, batch {self.batch}, saved_every {self.saved_every} and learning "
+                f"rate {self.learning_rate}, wanted all above 0."
+            )
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"semsim: found held_out={self.held_out}, wanted 0 or more and below 1.")
 

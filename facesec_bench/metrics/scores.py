@@ -15,9 +15,11 @@ WHOLE_SET = "*"
 _BOUNDED = {
     re.compile(r"^(tar|rank\d+)_drop_|^(adaptive_)?tar_cost|^target_gain_"): (-1.0, 1.0),
     re.compile(r"^((rank\d+|target)_)?interaction"): (-2.0, 2.0),
-    re.compile(r"^bit_accuracy|^confidence$|^plausibility$"): (0.0, 1.0),
+    re.compile(r"^bit_accuracy|^plausibility$"): (0.0, 1.0),
 }
-"""Bounded measures that are no share of zeros and ones: differences of verdicts, interactions, shares, confidences."""
+"""Bounded measures that are no share of zeros and ones: differences of verdicts, shares, detections.
+
+A classifier's confidence is none of them: at 1 in float32 it is no verdict that another person might turn."""
 
 _PROPORTION = re.compile(
     r"_success$|_psr(_|$)|^protection_|^rank\d+_|^tar_|^base_|^(target|own)_accept_|^exact_message|^false_alarm$"

@@ -64,7 +64,7 @@ def threshold_at_far(impostor: npt.ArrayLike, far: float, minimum_expected: floa
         needed = max(1, math.ceil(minimum_expected / far * (1.0 - 1e-9)))
         raise CalibrationError(
             f"FAR {far:g}: found {n} impostor pairs, needed {needed} (so that {minimum_expected:g} false accepts are "
-            "expected). Give more identities or photos, or drop this FAR from the configuration."
+            "expected). Give more identities or photos, or drop this rate from fars=[...]."
         )
     allowed = _largest_count(far, n)
     # Everything from the (allowed + 1)-th largest score downwards must be rejected, its ties included.

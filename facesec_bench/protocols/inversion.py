@@ -22,6 +22,9 @@ from facesec_bench.protocols.fidelity import frechet
 from facesec_bench.records import Record
 from facesec_bench.seeds import generator
 
+LEAST_PEOPLE = 10
+"""Below that the cosine between strangers and its spread are those of a few pairs of people."""
+
 AGGREGATION = "mean over all recoveries of all people"
 """What a top-1 here is; GMI's own code counts a person whose best of five restarts is right."""
 
@@ -180,8 +183,9 @@ def accuracy(
 
 def acceptance(private: Private, encoder: Encoder, embedded: Tensor, people: Tensor, *, method: str) -> list[Record]:
     """What a verifier says: "cosine" to the person's template, "above_strangers" (how many standard deviations that is
-    above the mean cosine of other people's photos to templates), and the success attack rate (SAR) at every calibrated
-    rate: "sar_type1_far_<rate>" against each taught photo, "sar_type2_far_<rate>" against each held one.
+    above the mean cosine of other people's photos to templates, where there are LEAST_PEOPLE or more), and the success
+    attack rate (SAR) at every calibrated rate: "sar_type1_far_<rate>" against each taught photo,
+    "sar_type2_far_<rate>" against each held one.
 
     Type I asks whether the recovery opens the door that was attacked, type II whether it shows the person (Mai et al.,
     "On the Reconstruction of Face Images from Deep Face Templates", TPAMI 2019).
@@ -189,7 +193,7 @@ def acceptance(private: Private, encoder: Encoder, embedded: Tensor, people: Ten
     cosines = (embedded * encoder.templates(private)[people]).sum(1).numpy()
     records = per_recovery(private, people, cosines, "cosine", method, encoder.name)
     strangers = encoder.strangers(private)
-    if (deviation := float(strangers.std())) > 0:
+    if private.classes >= LEAST_PEOPLE and (deviation := float(strangers.std())) > 0:
         above = (cosines - float(strangers.mean())) / deviation
         records += per_recovery(private, people, above, "above_strangers", method, encoder.name)
     for kind, photos, known in (("type1", private.taught, encoder.taught), ("type2", private.held, encoder.held)):

@@ -71,12 +71,12 @@ def _short(
 
 def _refusals(run: Run) -> list[str]:
     calibration = run.card.calibration if run.card else {}
-    return [
-        f"  refused for {target}: {point.get('reason')}"
-        for target, points in calibration.items()
-        for point in points
-        if point.get("status") == "refused"
-    ]
+    whose: dict[str, list[str]] = {}
+    for target, points in calibration.items():
+        for point in points:
+            if point.get("status") == "refused":
+                whose.setdefault(str(point.get("reason")), []).append(target)
+    return [f"  refused for {', '.join(targets)}: {reason}" for reason, targets in whose.items()]
 
 
 def _grid(rows: list[list[str]]) -> list[str]:

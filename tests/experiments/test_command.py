@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from experiments.catalogue import unknown_name
 from experiments.cli import app
 from facesec_bench.records import RunCard
 
@@ -137,6 +138,31 @@ def test_an_error_inside_a_constructor_is_shown_as_itself(facesec, tmp_path):
     onnx = ["target=[onnx]", f"targets.onnx.path={tmp_path / 'none.onnx'}", "targets.onnx.name=mine"]
     result = facesec("run", "experiment=calibrate", "data=folder", f"data.root={tmp_path}", *onnx)
     assert result.exit_code == 1 and "full_key" not in result.stderr and "Traceback" not in result.output
+
+
+def test_a_misspelt_name_is_an_error_that_lists_the_names_and_guesses_the_meant_one(facesec):
+    for wrong, meant in (
+        ("experiment=evason", "evasion"),
+        ("inversion=[ppa,gmmi]", "gmi"),
+        ("+target=[sfaec]", "sface"),
+    ):
+        failed = facesec("run", wrong)
+        assert failed.exit_code == 1 and f"Did you mean {meant}?" in failed.stderr and "wanted one of" in failed.stderr
+        assert len(failed.stderr.strip().splitlines()) == 1
+
+
+def test_only_names_of_groups_are_looked_up():
+    right = ["experiment=evasion", "target=[sface, dlib_resnet]", "evasion=null", "device=quick", "seed=1,2", "-m"]
+    right += [
+        "data.root=experiment=x",
+        "target='glob(*)'",
+        "inversion.gmi.steps=3",
+        "evasion=[]",
+        "data@study.public=lfw",
+    ]
+    assert unknown_name(right) == ""
+    assert "data=flickr" in unknown_name([*right, "data@study.public=flickr"])
+    assert unknown_name(["inversion=mine", "--config-dir=here"]) == "", "a name may be the user's own"
 
 
 def test_no_experiment_is_an_error_that_lists_them(facesec):

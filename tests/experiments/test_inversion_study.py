@@ -285,6 +285,17 @@ def test_what_would_silently_do_nothing_is_refused(tmp_path):
         ({"design": {"recover": ["a"]}, "attacks": {"thief": Thief(photos)}}, "no attack that asks embeddings"),
         ({"attacks": {"eye": EmbeddingThief(photos)}}, "no attack that asks classifiers"),
         ({"design": {"most": -1}}, "study.design.most"),
+        ({"design": {"people": "abc"}}, "people 'abc', wanted 2 or more"),
+        ({"design": {"people": 1}}, "people 1, wanted 2 or more"),
+        ({"design": {"held": 1.5}}, "held 1.5"),
+        (
+            {
+                "design": {"filter": ["head"]},
+                "answer": {"rounded": lambda logits: logits},
+                "attacks": {"thief": Thief(photos), "random_latent": RandomLatent(PixelPrior(8))},
+            },
+            "stands before: \\['thief'\\] have the weights",
+        ),
     ):
         with pytest.raises(ConfigError, match=words):
             study(tmp_path, changes.pop("design", None), **changes)
@@ -356,3 +367,16 @@ def test_what_an_attack_says_of_its_pictures_stands_on_the_card(tmp_path):
 
     _, run = study(tmp_path, attacks={"telling": Telling(photo_of_each(dataset()))})
     assert "telling on head: two were not reached." in run.card.notes
+
+
+class Idle(Thief):
+    def __call__(self, people, victim, public, rng):
+        return self.photos[people]
+
+
+def test_an_attack_that_asked_nothing_is_told_and_a_control_that_did_is_not(tmp_path, capsys):
+    attacks = {"idle": Idle(photo_of_each(dataset())), "random_latent": RandomLatent(PixelPrior(8))}
+    _, run = study(tmp_path, {"people": PEOPLE + 5}, attacks=attacks)
+    told = [note for note in run.card.notes if "asked nothing" in note]
+    assert len(told) == 1 and told[0].startswith("idle on head")
+    assert f"{PEOPLE} people are attacked, {PEOPLE + 5} were wanted" in capsys.readouterr().err

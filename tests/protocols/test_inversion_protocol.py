@@ -108,7 +108,9 @@ def test_acceptance_counts_taught_and_held_photos_apart():
     assert {r.target for r in found} == {"unseen"}
 
 
-def test_a_cosine_is_told_in_deviations_of_what_strangers_reach():
+def test_a_cosine_is_told_in_deviations_of_what_strangers_reach(monkeypatch):
+    assert private().classes < inversion.LEAST_PEOPLE
+    monkeypatch.setattr(inversion, "LEAST_PEOPLE", private().classes)
     split, people = private(), torch.tensor([0, 1])
     alike = encoder(split)
     plain = inversion.acceptance(split, alike, torch.eye(6)[:2], people, method="m")
@@ -132,6 +134,9 @@ def test_a_cosine_is_told_in_deviations_of_what_strangers_reach():
     own = torch.eye(6)[[0, 2]] @ by.templates(split)[people].T
     assert above == pytest.approx([(own[i, i].item() - mean) / deviation for i in range(2)], rel=1e-4)
     assert above[0] > above[1], "the second picture shows somebody else"
+    monkeypatch.setattr(inversion, "LEAST_PEOPLE", split.classes + 1)
+    few = inversion.acceptance(split, by, torch.eye(6)[[0, 2]], people, method="m")
+    assert few == [r for r in found if r.measure != "above_strangers"], "so few strangers say nothing"
 
 
 def test_the_private_photos_themselves_are_spread_as_they_are():

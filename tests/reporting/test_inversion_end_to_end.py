@@ -126,6 +126,6 @@ def test_every_defence_of_the_run_is_called(files: ReportFiles) -> None:
 def test_the_page_and_the_terminal_tell_the_same_victims(files: ReportFiles, run: Path) -> None:
     page, text = files.html.read_text(encoding="utf-8"), text_summary(run)
     assert "2 inversions of head and a, with" in page and "Photos side by side" not in page
-    assert "Recovered from head, judged by b: thief, the one inversion, shows the person in 100%" in page
+    assert "Recovered from head (6 people), judged by b: thief, the one inversion, shows the person in 100%" in page
     assert "not kept" not in page and page.count('alt="Private photo') == 5  # two victims and three defended ones
     assert all(name in text for name in ("head_plain", "head_rounded", "a_copied", "failing"))

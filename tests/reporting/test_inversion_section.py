@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from facesec_bench.records import RunCard, Score, read_scores, read_strips
 from facesec_bench.reporting import ReportFiles, build, figures, text_summary
-from facesec_bench.reporting.document import Photos
+from facesec_bench.reporting.document import Photos, Table
 from facesec_bench.reporting.grouping import read_study
 from facesec_bench.reporting.keys import budget
-from facesec_bench.reporting.sections import inversion_headline, inversion_photos
+from facesec_bench.reporting.sections import inversion_accuracy, inversion_headline, inversion_photos
 from facesec_bench.reporting.sections.inversion import UPPER_BOUND
 from facesec_bench.reporting.sections.inversion_defences import lowered, pairs, price
 from facesec_bench.reporting.sections.inversion_rows import attempts, victims
@@ -341,13 +341,13 @@ def test_recoveries_stand_beside_the_private_photo_in_rows_of_one_width(tmp_path
 def test_the_headline_sets_the_best_attack_beside_the_best_control(run: Path) -> None:
     text = _headline(run)
     assert (
-        "Recovered from sface_head, judged by mobilefacenet: ppa, the best of 3 inversions, shows the person in "
-        in text
+        "Recovered from sface_head (40 people), judged by mobilefacenet: ppa, the best of 3 inversions, shows the "
+        "person in " in text
     )
     assert "80.0% ([72.0, 88.0], n=80); best_of_random, the best control, in 12.0%" in text
     assert "less, and the intervals do not overlap; a guess in 2.50%." in text
     assert "Counting only what passes for a face it is first with 64.0%" in text
-    assert "from dlib_resnet, judged by mobilefacenet: template_inversion, the best of 2" in text
+    assert "from dlib_resnet (40 people), judged by mobilefacenet: template_inversion, the best of 2" in text
     assert "4 defended systems met 5 attacks: top-1 is lower in 2 of them, in 1 without a loss" in text
 
 
@@ -356,8 +356,34 @@ def test_the_headline_says_who_leads_among_faces_and_where_nothing_is_shown(tmp_
                "top1/best_of_random/sface_head": rate(0.99, 0.01)}  # fmt: skip
     text = _headline(write_inversion(tmp_path, scores=changed))
     assert "face it has 10.0% ([2.00, 18.0], n=80) and gmi is first with 28.0%" in text
-    assert "75.0% ([67.0, 83.0], n=80): and the intervals overlap: no difference is shown" in text
+    assert "75.0% ([67.0, 83.0], n=80): the intervals overlap, so no difference is shown" in text
     assert "99.0% ([98.0, 100], n=80): more, and the intervals do not overlap" in text
+
+
+def test_the_headline_says_where_no_control_ran_where_attacks_tie_and_where_there_is_but_one(tmp_path: Path) -> None:
+    tied = write_inversion(tmp_path, "tied", attacks={"gmi": (0.8, 5, 5), "ppa": (0.8, 5, 5)}, defended={})
+    text = _headline(tied)
+    assert "gmi, the first of 2 inversions, with as many as ppa, shows the person in 80.0%" in text
+    assert "n=80); no control ran, so nothing says that this is more than chance; a guess in 2.50%" in text
+    one = write_inversion(tmp_path, "one", attacks={"gmi": (0.8, 5, 5)}, templates={}, defended={})
+    assert "gmi, the one inversion, shows" in _headline(one) and "passes for a face it has " in _headline(one)
+
+
+def test_runs_of_one_method_are_told_apart_by_the_settings_that_differ(tmp_path: Path) -> None:
+    folders = []
+    for steps in (20, 100):
+        folder = write_inversion(tmp_path, f"steps{steps}", attacks={"gmi": (steps / 200, 5, 5)}, templates={})
+        card = RunCard.read(folder)
+        card.methods["gmi"]["config"] = {"rule": {"size": 0.1}, "steps": steps}
+        card.fingerprint = f"{steps:064d}"
+        card.write(folder)
+        folders.append(folder)
+    study = read_study(folders, "")
+    table = next(b for b in inversion_accuracy.classifiers(study).blocks if isinstance(b, Table))
+    openings = [(r.cells[0].text, r.cells[0].detail) for r in table.rows if r.cells and r.cells[0].text == "gmi"]
+    assert openings == [("gmi", "steps=20"), ("gmi", "steps=100")]
+    text = " ".join(cell.text for cell in inversion_headline.sentences(study))
+    assert "gmi (steps=100), the best of 2 inversions" in text
 
 
 def test_a_victim_on_which_every_attack_failed_is_told(tmp_path: Path) -> None:

@@ -316,7 +316,12 @@ def test_importing_the_report_loads_neither_torch_nor_matplotlib_nor_mlflow() ->
 
 def test_the_summary_names_status_rates_and_refusals(run: Path, tmp_path: Path) -> None:
     text = text_summary(run)
-    assert "finished" in text and "white box" in text and "refused for sface" in text and "random_sign" in text
+    assert (
+        "finished" in text
+        and "white box" in text
+        and "refused for dlib_resnet, sface, toy: FAR 0.001" in text
+        and "random_sign" in text
+    )
     failed = write_run(tmp_path, "failed", status="failed", error="out of memory")
     assert "failed: out of memory" in text_summary(failed)
     assert "no card.json" in text_summary(tmp_path / "nowhere")

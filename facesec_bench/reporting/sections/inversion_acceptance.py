@@ -23,7 +23,7 @@ _NOTE = (
 )
 _DEVIATIONS = (
     "How high a cosine is depends on the recogniser: beside it stands by how many standard deviations (SDs) it exceeds "
-    "what photos of other people reach on average. "
+    "what photos of the other people reach on average, who must be nine or more. "
 )
 _SEEN = (
     "A recogniser that was attacked, that the victim uses or that an attack's students are made of, says whether its "

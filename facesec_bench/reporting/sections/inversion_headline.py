@@ -9,7 +9,7 @@ from facesec_bench.reporting import numerals
 from facesec_bench.reporting.document import Cell
 from facesec_bench.reporting.grouping import Study
 from facesec_bench.reporting.sections.inversion_defences import called, pairs
-from facesec_bench.reporting.sections.inversion_rows import Attempt, attempts, together, victims
+from facesec_bench.reporting.sections.inversion_rows import Attempt, attempts, together, told, victims
 
 
 def sentences(study: Study) -> list[Cell]:
@@ -31,11 +31,11 @@ def scope(study: Study) -> str:
 def compared(mine: Score, theirs: Score) -> str:
     """What the intervals of an attack and its control carry."""
     if any(x != x for x in (*mine[:3], *theirs[:3])):
-        return "without intervals to judge that by"
+        return "no intervals to judge that by"
     if mine.low > theirs.high:
         return "less, and the intervals do not overlap"
     more = "more, and the intervals do not overlap"
-    return more if mine.high < theirs.low else "and the intervals overlap: no difference is shown"
+    return more if mine.high < theirs.low else "the intervals overlap, so no difference is shown"
 
 
 def _victim(own: list[Attempt]) -> Cell | None:
@@ -46,12 +46,16 @@ def _victim(own: list[Attempt]) -> Cell | None:
     if best is None:
         return Cell(f"No inversion of {name} gave a number.", refs=refs) if searches else None
     judge = f", judged by {best.victim.evaluator}" if best.victim.evaluator else ""
-    ran = sum(_value(x, "top1") == _value(x, "top1") for x in searches)
-    who = f"the best of {ran} inversions" if ran > 1 else "the one inversion"
-    chance = best.victim.chance
+    ran = [x for x in searches if _value(x, "top1") == _value(x, "top1")]
+    alike = [x.name for x in ran if x is not best and _value(x, "top1") == _value(best, "top1")]
+    who = f"the best of {len(ran)} inversions" if len(ran) > 1 else "the one inversion"
+    if alike:
+        who = f"the first of {len(ran)} inversions, with as many as {_listed(list(dict.fromkeys(alike)))}"
+    chance, people = best.victim.chance, told(best.victim.group).get("people")
+    known = f" ({people} people)" if people else ""
     guess = f"; a guess in {numerals.percent(chance)}" if chance == chance else ""
     text = (
-        f"Recovered from {name}{judge}: {best.name}, {who}, shows the person in {_rate(best, 'top1')}"
+        f"Recovered from {name}{known}{judge}: {_name(best)}, {who}, shows the person in {_rate(best, 'top1')}"
         f"{_beside(best, controls, 'top1')}{guess}.{_as_faces(best, searches, controls)}"
     )
     return Cell(text, refs=refs)
@@ -62,7 +66,7 @@ def _beside(best: Attempt, controls: list[Attempt], measure: str) -> str:
     control = _best(controls, measure)
     mine, theirs = best.score(measure), control.score(measure) if control else None
     if control is None or mine is None or theirs is None:
-        return ""
+        return "; no control ran, so nothing says that this is more than chance" if measure == "top1" else ""
     return f"; {control.name}, the best control, in {_rate(control, measure)}: {compared(mine, theirs)}"
 
 
@@ -74,9 +78,10 @@ def _as_faces(best: Attempt, searches: list[Attempt], controls: list[Attempt]) -
         return ""
     if mine == _value(leads, measure):
         beside = _beside(best, controls, measure)
-        return f" Counting only what passes for a face it is first with {_rate(best, measure)}{beside}."
+        first = "it is first with" if len(searches) > 1 else "it has"
+        return f" Counting only what passes for a face {first} {_rate(best, measure)}{beside}."
     return (
-        f" Counting only what passes for a face it has {_rate(best, measure)} and {leads.name} is first with "
+        f" Counting only what passes for a face it has {_rate(best, measure)} and {_name(leads)} is first with "
         f"{_rate(leads, measure)}{_beside(leads, controls, measure)}."
     )
 
@@ -100,6 +105,10 @@ def _defences(study: Study) -> Cell | None:
 def _best(found: Iterable[Attempt], measure: str) -> Attempt | None:
     known = [x for x in found if _value(x, measure) == _value(x, measure)]
     return max(known, key=lambda x: _value(x, measure), default=None)
+
+
+def _name(attempt: Attempt) -> str:
+    return f"{attempt.name} ({attempt.settings})" if attempt.settings else attempt.name
 
 
 def _value(attempt: Attempt, measure: str) -> float:

@@ -93,10 +93,15 @@ class Victim(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One method on one victim."""
+    """One method on one victim.
+
+    Attributes:
+        settings: what tells it from runs of the same method beside it, as "steps=20"; empty where nothing does.
+    """
 
     victim: Victim
     name: str
+    settings: str = ""
 
     @property
     def is_control(self) -> bool:
@@ -143,8 +148,8 @@ class Attempt(NamedTuple):
         )  # fmt: skip
 
     def opening(self) -> Cell:
-        """Its name, and why it failed: the first cell of its row."""
-        return Cell(self.title, self.failure if self.score("top1") is None else "")
+        """Its name, and why it failed or what tells it from its like: the first cell of its row."""
+        return Cell(self.title, (self.failure if self.score("top1") is None else "") or self.settings)
 
     @property
     def row_kind(self) -> str:
@@ -204,9 +209,28 @@ def together(found: list[Attempt]) -> dict[str, dict[Setting, list[Attempt]]]:
     for attempt in found:
         places.setdefault(attempt.victim.name, {}).setdefault(attempt.victim.setting, []).append(attempt)
     return {
-        name: {setting: sorted(own, key=lambda x: _order(x, names)) for setting, own in settings.items()}
+        name: {setting: _apart(sorted(own, key=lambda x: _order(x, names))) for setting, own in settings.items()}
         for name, settings in places.items()
     }
+
+
+def _apart(own: list[Attempt]) -> list[Attempt]:
+    """The same, each run of a method that stands there more than once with the settings that they do not share."""
+    configs = [_flat((x.victim.group.card.methods.get(x.name) or {}).get("config") or {}) for x in own]
+    told = []
+    for attempt, config in zip(own, configs, strict=True):
+        others = [theirs for x, theirs in zip(own, configs, strict=True) if x.name == attempt.name]
+        keys = [key for key in config if any(theirs.get(key) != config[key] for theirs in others)]
+        told.append(attempt._replace(settings=", ".join(f"{key}={config[key]}" for key in keys)))
+    return told
+
+
+def _flat(config: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """{"rule": {"size": 1}} -> {"rule.size": 1}"""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= _flat(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
+    return found
 
 
 def heading(own: list[Attempt], of: int, text: str = "") -> list[Row]:
