@@ -54,10 +54,10 @@ def _said(group: Group) -> list[str]:
     )
     public = f"The attackers' public photos: {about['public_photos']} ({about['public']})."
     apart = "The private photos were not drawn by a generator."
+    five = f", and among the first five in {numerals.percent(5 / people)}" if people > 5 else ""
     counted = (
         f"Top-1 is the {about['aggregation']}; some papers count a person whose best of several restarts is right, "
-        f"which is more. A guess is right in {numerals.percent(1 / people)} (1/{people}), and among the first five in "
-        f"{numerals.percent(min(1.0, 5 / people))}."
+        f"which is more. A guess is right in {numerals.percent(1 / people)} (1/{people}){five}."
     )
     faces = f"A recovery passes for a face where the detector is at least {about['plausible']:g} sure of one"
     if "private_faces" in about:
