@@ -372,18 +372,22 @@ def test_the_headline_says_where_no_control_ran_where_attacks_tie_and_where_ther
 def test_runs_of_one_method_are_told_apart_by_the_settings_that_differ(tmp_path: Path) -> None:
     folders = []
     for steps in (20, 100):
-        folder = write_inversion(tmp_path, f"steps{steps}", attacks={"gmi": (steps / 200, 5, 5)}, templates={})
+        folder = write_inversion(
+            tmp_path, f"steps{steps}", attacks={"gmi": (steps / 200, 5, 5), "ppa": (0.1, 5, 5)}, templates={}
+        )
         card = RunCard.read(folder)
         card.methods["gmi"]["config"] = {"rule": {"size": 0.1}, "steps": steps}
+        card.methods["ppa"] = {"title": "PPA", "config": dict.fromkeys("abcde", steps)}
         card.fingerprint = f"{steps:064d}"
         card.write(folder)
         folders.append(folder)
     study = read_study(folders, "")
     table = next(b for b in inversion_accuracy.classifiers(study).blocks if isinstance(b, Table))
-    openings = [(r.cells[0].text, r.cells[0].detail) for r in table.rows if r.cells and r.cells[0].text == "gmi"]
-    assert openings == [("gmi", "steps=20"), ("gmi", "steps=100")]
+    told = {name: [r.cells[0].detail for r in table.rows if r.cells[0].text == name] for name in ("gmi", "ppa")}
+    assert told["gmi"] == ["steps=20", "steps=100"]
+    assert told["ppa"] == ["a=20, b=20, c=20 and 2 more", "a=100, b=100, c=100 and 2 more"]
     text = " ".join(cell.text for cell in inversion_headline.sentences(study))
-    assert "gmi (steps=100), the best of 2 inversions" in text
+    assert "gmi (steps=100), the best of 4 inversions" in text
 
 
 def test_a_victim_on_which_every_attack_failed_is_told(tmp_path: Path) -> None:

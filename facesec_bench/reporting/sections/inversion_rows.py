@@ -20,6 +20,8 @@ CONTROLS = ("random_latent", "best_of_random", "mean_face")
 Setting = tuple[str, str, str]
 """Digest of the private photos, how many people, digest of the public photos: rows of one setting may be compared."""
 
+_TOLD = 3
+"""Settings that tell a run from another; more would be a configuration, which the page shows elsewhere."""
 _STUDY = "inversion"
 _FAILURE = re.compile(r"(?P<method>\S+) on (?P<victim>\S+): (?P<why>.*)", re.DOTALL)
 _NOTHING = Score(math.nan, math.nan, math.nan, 0)
@@ -221,7 +223,8 @@ def _apart(own: list[Attempt]) -> list[Attempt]:
     for attempt, config in zip(own, configs, strict=True):
         others = [theirs for x, theirs in zip(own, configs, strict=True) if x.name == attempt.name]
         keys = [key for key in config if any(theirs.get(key) != config[key] for theirs in others)]
-        told.append(attempt._replace(settings=", ".join(f"{key}={config[key]}" for key in keys)))
+        more = f" and {len(keys) - _TOLD} more" if len(keys) > _TOLD else ""
+        told.append(attempt._replace(settings=", ".join(f"{key}={config[key]}" for key in keys[:_TOLD]) + more))
     return told
 
 
