@@ -7,7 +7,6 @@ latent: what a picture may not be, the later layers still see to.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from attacks.inversion_priors import begin_of, moved, principal
 from facesec_bench import seeds
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
@@ -89,15 +89,12 @@ class ComponentPrior:
             )
         self.generator, self.layers, self.box = generator, tuple(layers), box
         self.frame = Frame(generator.landmarks, generator.resolution)
-        begin = self._mean(1)
-        self.shapes = {layer: begin[layer].shape[1:] for layer in layers}
-        device = begin[self.layers[0]].device
+        device = next(generator.parameters()).device if isinstance(generator, nn.Module) else torch.device("cpu")
+        self.begin = begin_of(generator, device)
         drawn = generator.draw(pictures, seeds.generator(0, "components", device=device))
-        values = torch.cat([self._flat(_rows(drawn, few)) for few in torch.arange(pictures).split(64)]).double()
-        self.centre = values.mean(0).float()
-        _, sizes, axes = torch.linalg.svd(values - values.mean(0), full_matrices=False)
-        self.axes = (sizes[:components, None] / math.sqrt(pictures - 1) * axes[:components]).float()
-        self.origin = self._flat(begin)[0]
+        values = torch.cat([self._flat(_rows(drawn, few)) for few in torch.arange(pictures).split(64)])
+        self.centre, self.axes = principal(values.double(), components)
+        self.origin = self._flat(self.begin)[0]
         ones = torch.ones(1, components, device=device)
         if not torch.allclose(self._flat(self._latent(ones)), self.centre + ones @ self.axes, rtol=1e-3, atol=1e-3):
             raise ConfigError(
@@ -127,19 +124,8 @@ class ComponentPrior:
 
     def _latent(self, params: Tensor) -> dict[str, Tensor]:
         """The mean's, with the layers where the parameters want them."""
-        latent, begin = self._mean(len(params)), 0
         moves = self.centre - self.origin + params @ self.axes
-        for layer, shape in self.shapes.items():
-            end = begin + math.prod(shape)
-            latent[layer] = latent[layer] + moves[:, begin:end].view(-1, *shape)
-            begin = end
-        return latent
-
-    def _mean(self, count: int) -> dict[str, Tensor]:
-        """Drawn anew from one seed, and one for all: noise maps must not change between two looks at one picture."""
-        device = next(self.generator.parameters()).device if isinstance(self.generator, nn.Module) else None
-        one = self.generator.mean(1, torch.Generator(device or "cpu").manual_seed(0))
-        return {layer: values.expand(count, *values.shape[1:]) for layer, values in one.items()}
+        return moved(self.begin, moves, dict.fromkeys(self.layers, 1.0))
 
     def _flat(self, latent: Latent) -> Tensor:
         values = self.generator.values(latent)

@@ -149,7 +149,8 @@ class Evolution:
     def __post_init__(self) -> None:
         if self.pool < 0 or self.population < 4 or not self.spread > 0 or not self.pull >= 0:
             raise ConfigError(
-                f"evolution: found {self}, wanted pool and pull of 0 or more, a spread above 0 and 4 members or more."
+                f"evolution: found pool {self.pool}, population {self.population}, spread {self.spread} and pull "
+                f"{self.pull}, wanted pool and pull of 0 or more, a spread above 0 and 4 members or more."
             )
         if self.queries < self.pool + self.population:
             raise ConfigError(

@@ -6,7 +6,7 @@ A prior's parameters are (B, P) and of unit spread where it draws them, so one s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from facesec_bench.errors import ConfigError
 from facesec_bench.generators.frame import Frame
-from facesec_bench.interfaces import CHIP_SIZE, ImageGenerator
+from facesec_bench.interfaces import CHIP_SIZE, ImageGenerator, Latent
 from facesec_bench.targets.template import ARCFACE_112
 
 _CROP = 112
@@ -68,6 +68,32 @@ class Prior(Protocol):
         ...
 
 
+def begin_of(generator: ImageGenerator, device: torch.device) -> Latent:
+    """The generator's mean, one row, from a seed of its own: it may draw noise maps, which must not change between two
+    looks at one picture, wherever in a batch it stands."""
+    return generator.mean(1, torch.Generator(device).manual_seed(0))
+
+
+def moved(begin: Latent, moves: Tensor, units: Mapping[str, float]) -> dict[str, Tensor]:
+    """(B, P) -> the latent of `begin` for B pictures, the layers of `units` moved by so many of their units."""
+    latent = {layer: values.expand(len(moves), *values.shape[1:]) for layer, values in begin.items()}
+    start = 0
+    for layer, unit in units.items():
+        origin = latent[layer]
+        end = start + math.prod(origin.shape[1:])
+        latent[layer] = origin + unit * moves[:, start:end].view_as(origin)
+        start = end
+    return latent
+
+
+def principal(rows: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """(N, D) in float64 -> their mean (D,) and principal components (components, D), each a standard deviation long."""
+    mean = rows.mean(0)
+    _, sizes, axes = torch.linalg.svd(rows - mean, full_matrices=False)
+    spread = sizes[:components, None] / math.sqrt(len(rows) - 1)
+    return mean.float(), (spread * axes[:components]).float()
+
+
 class GeneratorPrior:
     """Pictures of an image generator, over some of its layers.
 
@@ -94,6 +120,7 @@ class GeneratorPrior:
         self.units = {layer: units[layer] for layer in layers}
         self.frame = Frame(generator.landmarks, generator.resolution)
         self.name, self.digest = generator.name, generator.digest  # the digest enters the run's fingerprint
+        self._begin: dict[torch.device, Latent] = {}  # StyleGAN2's mean costs thousands of draws
 
     cost = None
 
@@ -101,6 +128,7 @@ class GeneratorPrior:
         """Itself, see `PriorMaker`, with the generator where the public photos are."""
         if isinstance(self.generator, nn.Module):
             self.generator.to(public.device)
+        self._begin.clear()  # its weights may have changed since
         return self
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
@@ -115,17 +143,9 @@ class GeneratorPrior:
 
     def picture(self, params: Tensor) -> Tensor:
         """(B, P) -> (B, 3, R, R), as the generator paints it."""
-        # A seed of its own, and one for all: the mean may draw noise maps, which must not change between two looks at
-        # one picture, wherever in a batch it stands.
-        one = self.generator.mean(1, torch.Generator(params.device).manual_seed(0))
-        latent = {layer: values.expand(len(params), *values.shape[1:]) for layer, values in one.items()}
-        begin = 0
-        for layer in self.layers:
-            origin = latent[layer]
-            end = begin + math.prod(origin.shape[1:])
-            latent[layer] = origin + self.units[layer] * params[:, begin:end].view_as(origin)
-            begin = end
-        return self.generator.synthesise(latent)
+        if params.device not in self._begin:
+            self._begin[params.device] = begin_of(self.generator, params.device)
+        return self.generator.synthesise(moved(self._begin[params.device], params, self.units))
 
     def project(self, params: Tensor) -> Tensor:
         """See `Prior`."""
@@ -236,10 +256,7 @@ class EigenfacePrior:
         small = functional.avg_pool2d(framed, whole // side)
         flat = (torch.cat([small, small.flip(-1)]) if cropped else small).flatten(1).double()
         self.side, self.box = side, box
-        self.mean = flat.mean(0).float()
-        _, sizes, axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
-        spread = sizes[:components, None] / math.sqrt(len(flat) - 1)
-        self.axes = (spread * axes[:components]).float()
+        self.mean, self.axes = principal(flat, components)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """See `Prior`; normal, as the photos' own parameters are spread."""

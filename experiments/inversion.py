@@ -200,7 +200,7 @@ class _Study:
             DataError: none does, and no embedding is attacked either.
         """
         found, why = {}, ""
-        for name, plan in track(self.plan.victims.items(), "teaching victims", len(self.plan.victims), alike=False):
+        for name, plan in track(self.plan.victims.items(), "teaching victims", alike=False):
             try:
                 found[name] = self._taught(name, plan)
             except DataError as error:
